@@ -1,0 +1,105 @@
+# kvetch: build, run, test.  `make help` lists the targets.
+VERSION   := 0.1.0
+CC        ?= cc
+# BUILD is the folder of one configuration; the sanitizer targets use their own.
+BUILD     ?= build
+MODEL     ?=
+PREFIX    ?= /usr/local
+ARGS      ?=
+
+# Debian packages: what the build and the tests need.
+PACKAGES  := gcc libc6-dev make pkg-config libncurses-dev libreadline-dev libopenblas-dev libyaml-dev \
+             libsqlite3-dev libpcre2-dev libutf8proc-dev libxxhash-dev \
+             libcjson-dev libcmocka-dev tmux
+
+FOLDERS   := config kv model app ui
+SRC       := $(wildcard $(addsuffix /*.c,$(FOLDERS)))
+ARCH      := $(shell uname -m)
+ifneq ($(ARCH),x86_64)
+SRC       := $(filter-out %_avx2.c %_avx512.c,$(SRC))
+endif
+ifneq ($(ARCH),aarch64)
+SRC       := $(filter-out %_neon.c,$(SRC))
+endif
+OBJ       := $(SRC:%.c=$(BUILD)/%.o) $(BUILD)/config/personas.o
+LIB_OBJ   := $(filter-out $(BUILD)/app/main.o,$(OBJ))
+TESTS     := $(patsubst tests/%.c,$(BUILD)/tests/%,$(wildcard tests/test_*.c))
+SUPPORT   := $(patsubst tests/%.c,$(BUILD)/tests/%.o,$(wildcard tests/support_*.c))
+
+WARN      := -Wall -Wextra -Wshadow -Wconversion -Wvla $(if $(WERROR),-Werror)
+OPT       ?= -O2 -g
+SAN       ?=
+CPPFLAGS  += -D_GNU_SOURCE -DKVETCH_VERSION='"$(VERSION)"' -I.
+CFLAGS    += -std=c11 $(WARN) $(OPT) $(SAN) -ffp-contract=off -pthread
+PKGS      := ncursesw readline openblas yaml-0.1 sqlite3 libpcre2-8 libutf8proc libxxhash libcjson
+PKG_FLAGS := $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
+LIBS      := $(shell pkg-config --libs $(PKGS) 2>/dev/null) -lm -ldl -pthread
+
+# Instruction sets are chosen at run time: only these files may use them.
+%_avx2.o:   ISA := -mavx2 -mfma -mf16c
+%_avx512.o: ISA := -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512vnni -mavx512bf16 -mavx2 -mfma -mf16c -mprefer-vector-width=512
+
+.DELETE_ON_ERROR:
+.SECONDARY:
+.PHONY: all help run deps test asan tsan fuzz bench layers format install uninstall clean
+
+all: $(BUILD)/kvetch ## build the program (the default)
+
+help: ## list the targets
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | expand -t 12
+
+$(BUILD)/kvetch: $(OBJ)
+	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS)
+
+$(BUILD)/libkvetch.a: $(LIB_OBJ)
+	@rm -f $@
+	ar rcs $@ $^
+
+$(BUILD)/%.o: %.c Makefile
+	@mkdir -p $(@D)
+	$(CC) $(CPPFLAGS) $(PKG_FLAGS) $(CFLAGS) $(ISA) -MMD -MP -c -o $@ $<
+
+# The shipped personas become one table of (name, text) in the binary.
+PERSONAS  := $(sort $(wildcard config/personas/*.yaml))
+$(BUILD)/config/personas.c: $(PERSONAS) config/personas.sh
+	@mkdir -p $(@D)
+	sh config/personas.sh $(PERSONAS) > $@
+$(BUILD)/config/personas.o: $(BUILD)/config/personas.c
+	$(CC) $(CPPFLAGS) $(CFLAGS) -c -o $@ $<
+
+$(BUILD)/tests/test_%: $(BUILD)/tests/test_%.o $(SUPPORT) $(BUILD)/libkvetch.a
+	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $(filter %.o,$^) $(BUILD)/libkvetch.a $(LIBS) -lcmocka
+
+run: $(BUILD)/kvetch ## build and open a chat: make run MODEL=file.gguf
+	@if [ -z "$(MODEL)" ]; then \
+	  echo "kvetch needs a model for now: make run MODEL=file.gguf (any llama, qwen2 or qwen3 GGUF)"; \
+	else exec $(BUILD)/kvetch -m "$(MODEL)" $(ARGS); fi
+
+deps: ## install the Debian packages that are missing
+	@sh tests/deps.sh $(PACKAGES) </dev/null
+
+test: $(BUILD)/kvetch $(TESTS) ## build and run all tests
+	@KVETCH=$(BUILD)/kvetch sh tests/run.sh $(TESTS)
+
+asan: ## the tests under AddressSanitizer and UBSan
+	@$(MAKE) BUILD=build/asan OPT="-O1 -g" SAN="-fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer" test
+
+tsan: ## the tests under ThreadSanitizer
+	@$(MAKE) BUILD=build/tsan OPT="-O1 -g" SAN="-fsanitize=thread" test
+
+layers: ## check who includes whom
+	@sh tests/layers.sh
+
+format: ## lay out the sources by .clang-format
+	clang-format -i $(SRC) $(wildcard */*.h tests/*.c)
+
+install: all ## install under PREFIX
+	install -D $(BUILD)/kvetch $(DESTDIR)$(PREFIX)/bin/kvetch
+
+uninstall: ## remove what install put there
+	rm -f $(DESTDIR)$(PREFIX)/bin/kvetch
+
+clean: ## remove everything that was built
+	rm -rf build
+
+-include $(OBJ:.o=.d) $(TESTS:=.d) $(SUPPORT:.o=.d)

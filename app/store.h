@@ -1,0 +1,80 @@
+/* store: conversations in SQLite, on a thread of its own. The only user of sqlite3.
+ *
+ * A conversation is a tree of messages: edits, regenerations and forks are siblings. Writes are queued and return at once
+ * with a ticket (a commit waits for the disk, typing must not); store_wait or the callback tells when a ticket is on the disk.
+ * Reads run on the store thread too and are waited for. Two programs may use one store (WAL); each message is
+ * written in one transaction. Calls come from the main thread; the callback runs on the store thread.
+ *
+ * Where the store cannot be written, tickets complete with an error and store_failed() tells it: the chat goes on, marked "not saved". */
+#ifndef APP_STORE_H
+#define APP_STORE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "config/err.h"
+#include "model/engine.h"
+
+#define STORE_VERSION 1 /* PRAGMA user_version; a newer file is refused by name, an older one is migrated */
+
+struct store;
+
+/* Opens or creates DIR/kvetch.db (0600; folders 0700). read_only: never creates. ERR_FILE where it is no store of ours or too new. */
+int store_open(struct store **out, const char *dir, bool read_only, struct err *e);
+void store_close(struct store *s); /* waits for what is queued; NULL is fine */
+
+struct store_conversation {
+    int64_t id;
+    char *title;          /* or name; "" none yet */
+    char *persona;        /* "" none */
+    char *model;          /* path, "" none */
+    char *settings;       /* JSON, "" none */
+    int64_t created, updated; /* Unix seconds */
+    int64_t head;         /* message at the end of the branch in use; 0: none */
+    int64_t n_turns;      /* user messages on that branch */
+};
+void store_conversation_free(struct store_conversation *c);
+
+struct store_message {
+    int64_t id, conversation, parent; /* parent 0: a root */
+    enum chat_role role;
+    char *text; size_t n_text;        /* owned */
+    int32_t *ids; size_t n_ids;       /* generated token ids, owned; NULL: none */
+    bool partial;                     /* still streaming, or cut off by a cancel, an error or a crash */
+    bool pinned;
+    char *finish_reason;              /* "", "stop", ... */
+    uint64_t fingerprint;             /* of the model that wrote it; 0 none */
+    char *settings;                   /* JSON of the sampling settings, "" none */
+    char *timings;                    /* JSON, "" none */
+    int64_t created;
+};
+void store_message_free(struct store_message *m);
+
+/* ---- reading (waits; ERR_FAILED on a database error) ---- */
+int store_list(struct store *s, struct store_conversation **out, size_t *n, struct err *e); /* newest first; caller frees each and the array */
+int store_get(struct store *s, int64_t id, struct store_conversation *out, struct err *e);
+/* By id ("12"), exact title, or unique beginning of one. ERR_FILE: unknown, with the nearest title. */
+int store_find(struct store *s, const char *name_or_id, struct store_conversation *out, struct err *e);
+int store_last(struct store *s, struct store_conversation *out, struct err *e); /* ERR_FILE: there is none */
+/* The messages from the root to leaf, in order. */
+int store_branch(struct store *s, int64_t conversation, int64_t leaf, struct store_message **out, size_t *n, struct err *e);
+/* Children of a message, oldest first (for regenerated and edited turns). */
+int store_siblings(struct store *s, int64_t message, int64_t **ids, size_t *n, struct err *e);
+
+/* ---- writing (queued) ---- */
+typedef uint64_t store_ticket; /* counts up; 0: refused at once, for want of memory */
+/* Ids are given by the store before the row is written, so that the caller can go on with them. */
+store_ticket store_add_conversation(struct store *s, struct store_conversation *c);          /* fills c->id */
+store_ticket store_update_conversation(struct store *s, const struct store_conversation *c); /* title, persona, model, settings, head */
+store_ticket store_delete_conversation(struct store *s, int64_t id);
+store_ticket store_add_message(struct store *s, struct store_message *m);                    /* fills m->id; also moves the conversation's head to it */
+store_ticket store_update_message(struct store *s, const struct store_message *m);           /* text, ids, partial, pinned, finish_reason, timings */
+/* Runs fn on the store thread after everything queued before it (snapshots are written there, off the reply's path). */
+store_ticket store_run(struct store *s, void (*fn)(void *arg), void *arg);
+
+int store_wait(struct store *s, store_ticket t, struct err *e); /* 0 when it is on the disk */
+void store_on_commit(struct store *s, void (*fn)(void *ctx, store_ticket t, const struct err *failed), void *ctx); /* store thread */
+bool store_failed(struct store *s, struct err *why); /* the last write did not succeed */
+
+#endif

@@ -1,0 +1,244 @@
+/* kv: the growing key-value cache, everything that model/ and app/ may see of it.
+ *
+ * A cell holds the keys and values of one token in all layers. Cells come in blocks of 256; blocks lie one behind the
+ * other in one reserved range of addresses, so that growing appends a block and moves nothing:
+ *
+ *     arena   [block][layer][K|V][kv head][256 cells][head dim]
+ *
+ * A sequence is a list of runs of cells in position order. A run stores the positions at which its keys were rotated,
+ * and an offset: effective position = stored position + offset. A shift changes offsets and drops cells; it touches
+ * no key. Attention rotates the query back by the offset instead (see struct kv_view).
+ *
+ * The cache knows nothing of roles, templates or screens: it is given token ids, turn spans and pins. It remembers
+ * the token ids of each sequence, also of those that have left, so that only it converts between the index of a token in a conversation
+ * and a position.
+ *
+ * Thread rules: one thread owns the cache and makes every call, except kv_write (any thread, distinct rows) and
+ * kv_get_stats (any thread: copied under a lock). */
+#ifndef KV_KV_H
+#define KV_KV_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "config/err.h"
+#include "config/num.h"
+
+#define KV_BLOCK 256u         /* cells in a block */
+#define KV_MIN_BOUND 32u      /* the least bound */
+#define KV_MAX_SEQS 64        /* sequences a cache can hold */
+
+/* ---- rope: how keys are turned ------------------------------------------------------------------------------- */
+
+/* Rotary positions with every scaling folded in (linear, llama3 factors, YaRN): pair i of a head turns by
+ * pos * freq[i] radians. Angles are computed in double and reduced, since positions only rise. */
+struct kv_rope {
+    uint32_t n_rot;      /* numbers of a head that are rotated, even, <= head dim; 0: no rotation */
+    bool neox;           /* pairs (i, i + n_rot/2) instead of (2i, 2i + 1) */
+    float magnitude;     /* factor on the rotated part of the FIRST rotation (YaRN); 1 otherwise */
+    const double *freq;  /* [n_rot / 2], owned by the model and outliving the cache */
+};
+/* cos and sin of every pair at pos: cs[2i] = cos, cs[2i+1] = sin, [n_rot], without the magnitude. */
+void kv_rope_angles(const struct kv_rope *r, int64_t pos, float *cs);
+/* Turns one head of head-dim numbers in place by the angles, times scale. */
+void kv_rope_turn(const struct kv_rope *r, const float *cs, float scale, float *head);
+
+/* ---- opening ------------------------------------------------------------------------------------------------- */
+
+enum kv_grow { KV_GROW_AUTO, KV_GROW_DOUBLE, KV_GROW_LINEAR, KV_GROW_FIXED };
+enum kv_evict { KV_EVICT_SHIFT, KV_EVICT_SLIDE, KV_EVICT_STOP, KV_EVICT_RESEED };
+
+struct kv_config {
+    uint32_t n_layers, n_kv_heads, head_dim_k, head_dim_v;
+    const struct num_type *type_k, *type_v; /* f16 or f32 for now */
+    struct kv_rope rope;
+
+    uint32_t bound;        /* most cells, >= KV_MIN_BOUND */
+    uint32_t start;        /* cells at opening, rounded up to blocks; 0: one block */
+    enum kv_grow grow;
+    uint64_t step_bytes;   /* linear: the step, when step_cells is 0; auto: the step past the threshold; 0: 1 GiB */
+    uint32_t step_cells;   /* linear: the step in cells */
+    uint64_t threshold_bytes; /* auto: where doubling ends; 0: 1 GiB */
+    uint64_t budget_bytes; /* most bytes the cache may commit; 0: what the machine and its limits leave */
+    uint64_t weight_bytes; /* resident weights, which must not be pushed out */
+
+    enum kv_evict evict;
+    uint32_t keep;         /* first cells that never leave when the prompt names no kept part (slide: at least 4 are kept) */
+    double evict_free;     /* share of what is not kept that a shift frees, 0 < x <= 1; 0: a half */
+};
+
+struct kv;
+
+/* Reserves addresses for the bound and commits the first blocks. ERR_MEMORY: refused by the system or the budget
+ * (says the least that would do); ERR_USAGE: a value out of range (says the least possible value). */
+int kv_open(struct kv **out, const struct kv_config *c, struct err *e);
+void kv_close(struct kv *c); /* NULL is fine */
+
+/* Parses the names users write: "auto", "double", "linear", "fixed"; "shift", "slide", "stop", "reseed". -1: unknown. */
+int kv_grow_find(const char *name);
+int kv_evict_find(const char *name);
+const char *kv_grow_name(enum kv_grow g);
+const char *kv_evict_name(enum kv_evict m);
+
+/* ---- a conversation in a sequence ---------------------------------------------------------------------------- */
+
+/* One turn: a user message and everything up to the next one. Turns are in order, do not overlap and cover all tokens
+ * after the kept part. */
+struct kv_turn {
+    size_t first, n;   /* tokens [first, first + n) of the prompt */
+    bool pinned;
+};
+struct kv_prompt {
+    const int32_t *token; size_t n_tokens; /* the whole conversation, also what has left the context */
+    size_t n_keep;                         /* its first tokens that never leave: BOS and the system prompt */
+    const struct kv_turn *turn; size_t n_turns;
+};
+struct kv_range { size_t first, n; };
+
+/* What sync found and did. Ranges are indices into prompt.token. */
+struct kv_plan {
+    size_t n_cached;              /* tokens that need not be computed again */
+    struct kv_range *todo;        /* what is to be computed, in order; at least one token; borrowed until the next kv_sync */
+    size_t n_todo;                /* ranges */
+    size_t n_todo_tokens;
+    size_t evicted_turns, evicted_tokens; /* what left the context for this prompt to fit */
+};
+
+/* Makes seq ready for a prompt: finds the longest common prefix of the whole token list with what the sequence holds (dropped
+ * tokens included), rewinds to it, and decides, by the mode, which turns leave so that prompt and a reply's first
+ * cells fit. At least one token is always left to compute. Nothing has been computed yet when it returns; the caller
+ * feeds plan.todo through kv_begin in order.
+ * ERR_CONTEXT: the last turn does not fit beside the kept part (both counts in the sentence), or mode stop and the
+ * prompt does not fit; the sequence is as it was. ERR_USAGE: kept part larger than half the bound. ERR_MEMORY. */
+int kv_sync(struct kv *c, int seq, const struct kv_prompt *p, struct kv_plan *plan, struct err *e);
+
+/* Token indices of a sequence's conversation that have left the context, in order, merged. Borrowed until the next call
+ * that changes the sequence. */
+size_t kv_left(const struct kv *c, int seq, const struct kv_range **ranges);
+/* The conversation's tokens that the sequence remembers (computed ones, and those that left before them). Borrowed likewise. */
+size_t kv_tokens(const struct kv *c, int seq, const int32_t **token);
+
+/* ---- a micro-batch ------------------------------------------------------------------------------------------- */
+
+/* n tokens of one sequence on their way into the cache. They become visible to other calls only with kv_finish. */
+struct kv_batch {
+    int seq;
+    uint32_t n;
+    int64_t pos;           /* effective (and stored) position of the first token; the rest follow by one */
+    const uint32_t *cell;  /* [n] the cells given to them; borrowed until kv_finish or kv_abandon */
+};
+
+/* Places n tokens at the end of seq, growing the cache inside this call where there is no room, evicting by the mode
+ * at the bound. All or nothing. ERR_CONTEXT under stop; ERR_MEMORY when not even evicting helps.
+ * first: index of token[0] in the conversation (from plan.todo); (size_t)-1 appends. */
+int kv_begin(struct kv *c, int seq, const int32_t *token, uint32_t n, size_t first, struct kv_batch *b, struct err *e);
+void kv_finish(struct kv *c, struct kv_batch *b);
+void kv_abandon(struct kv *c, struct kv_batch *b); /* as if kv_begin had not been called (a growth or eviction stays) */
+
+/* Stores the keys (already rotated to b->pos + i) and values of tokens [i0, i1) of the batch in one layer.
+ * k: [i1 - i0][n_kv_heads * head_dim_k] f32, rows k_stride floats apart; v likewise. */
+void kv_write(struct kv *c, const struct kv_batch *b, uint32_t layer, uint32_t i0, uint32_t i1, const float *k, size_t k_stride,
+              const float *v, size_t v_stride);
+
+/* ---- what attention reads ------------------------------------------------------------------------------------ */
+
+/* A run of neighbouring cells of one block with neighbouring positions. */
+struct kv_span {
+    const uint8_t *block;  /* first byte of the block */
+    uint32_t first, n;     /* cells [first, first + n) of it */
+    int64_t pos;           /* effective position of the first */
+    uint32_t rot;          /* which of the view's offsets it has */
+};
+/* A sequence as attention sees it: spans in position order, the batch's own cells last. A query at effective position P
+ * meets the span's keys after being rotated to P - offset[span.rot]. Spans never cross a block. Borrowed until the
+ * next kv_begin. */
+struct kv_view {
+    const struct kv_span *span; size_t n_spans;
+    const int64_t *offset; size_t n_offsets;
+    size_t n_cells;
+};
+void kv_get_view(struct kv *c, const struct kv_batch *b, struct kv_view *v);
+
+/* Where things lie inside a block, fixed when the cache is opened. Key row of (layer, head, cell):
+ * block + layer * layer_bytes + head * k_head_bytes + cell * k_row_bytes; value row the same with v_*, from v_base. */
+struct kv_layout {
+    size_t block_bytes, layer_bytes;
+    size_t k_head_bytes, k_row_bytes;
+    size_t v_base, v_head_bytes, v_row_bytes; /* v_base: from the layer's first byte to its first value */
+    const struct num_type *type_k, *type_v;
+};
+const struct kv_layout *kv_get_layout(const struct kv *c);
+
+/* ---- sequence operations ------------------------------------------------------------------------------------- */
+/* Ranges are half-open and in effective positions; p0 < 0 means 0, p1 < 0 means the end; seq < 0 any sequence where
+ * noted. A rewind, edit or clear gives wholly free blocks back (with hysteresis). */
+
+bool kv_seq_rm(struct kv *c, int seq, int64_t p0, int64_t p1);            /* seq < 0: all. false: nothing was changed */
+int kv_seq_cp(struct kv *c, int src, int dst, int64_t p0, int64_t p1, struct err *e); /* shares cells, copies no bytes */
+void kv_seq_keep(struct kv *c, int seq);
+int kv_seq_add(struct kv *c, int seq, int64_t p0, int64_t p1, int64_t d, struct err *e); /* moves positions, rotates keys */
+int kv_seq_div(struct kv *c, int seq, int64_t p0, int64_t p1, int d, struct err *e);
+int64_t kv_seq_pos_min(const struct kv *c, int seq);                      /* -1: empty */
+int64_t kv_seq_pos_max(const struct kv *c, int seq);
+void kv_clear(struct kv *c, bool data);                                   /* data: also zero the bytes */
+
+int kv_acquire(struct kv *c);            /* leases a vacant, clean sequence id, or -1 */
+void kv_release(struct kv *c, int seq);  /* strips and gives it back */
+size_t kv_available(const struct kv *c);
+
+/* ---- limits at run time -------------------------------------------------------------------------------------- */
+
+int kv_set_evict(struct kv *c, enum kv_evict m, struct err *e);
+int kv_set_bound(struct kv *c, uint32_t bound, struct err *e); /* below what is used: evicts by the mode at the next kv_begin or kv_sync */
+int kv_grow_to(struct kv *c, uint32_t cells, struct err *e);
+void kv_shrink(struct kv *c);                                  /* gives back every wholly free block now */
+
+/* ---- what happened, and how things stand --------------------------------------------------------------------- */
+
+enum kv_event_kind { KV_EVENT_GROW, KV_EVENT_SHRINK, KV_EVENT_EVICT, KV_EVENT_REFUSED };
+struct kv_event {
+    enum kv_event_kind kind;
+    uint64_t n;                  /* number of this event, from 1 */
+    uint32_t cells_before, cells_after;   /* committed */
+    uint64_t bytes_before, bytes_after;
+    uint32_t evicted_tokens, evicted_turns;
+    double us;                   /* what it took */
+    const char *reason;          /* static text: "full", "asked for", "cleared", "budget", ... */
+};
+/* Copies events with a number above after into ev[0..max), oldest first; returns how many. The last 256 are kept. */
+size_t kv_events(const struct kv *c, uint64_t after, struct kv_event *ev, size_t max);
+
+struct kv_stats {
+    uint32_t used, committed, reserved, bound;   /* cells; used counts cells that some sequence owns */
+    uint64_t used_bytes, committed_bytes, reserved_bytes, cell_bytes, block_bytes;
+    uint64_t touched_bytes;                      /* committed bytes that were ever written */
+    uint32_t n_grow, n_shrink;
+    uint64_t evicted_tokens, evicted_turns;
+    uint64_t room_bytes;                         /* what the cache may still take */
+    const char *room_limit;                      /* what limits it: "bound", "budget", "cgroup", "memory", "RLIMIT_AS", ... */
+    enum kv_grow grow;
+    enum kv_evict evict;
+    uint32_t n_runs, n_offsets;                  /* of sequence 0 */
+};
+void kv_get_stats(struct kv *c, struct kv_stats *s);
+
+/* ---- snapshots ----------------------------------------------------------------------------------------------- */
+
+/* What a snapshot belongs to and carries beside the cache. */
+struct kv_snapshot_info {
+    uint64_t model_fingerprint;          /* refused when it differs */
+    uint64_t rope_fingerprint;
+    const void *extra; size_t extra_bytes; /* the caller's own state (sampler, random numbers), kept as it is */
+};
+/* Writes seq to path: to a temporary file beside it, fsync, rename, fsync of the folder: the old file or the new one. */
+int kv_save(struct kv *c, int seq, const char *path, const struct kv_snapshot_info *info, uint64_t *bytes, struct err *e);
+/* Replaces seq (vacant or not) by what the file holds, after validating all of it. Refused: ERR_FILE, one sentence with
+ * the reason, and the cache is as it was. *extra is malloc'd (caller frees). bytes may be NULL. */
+int kv_load(struct kv *c, int seq, const char *path, const struct kv_snapshot_info *expect, void **extra, size_t *extra_bytes, uint64_t *bytes,
+            struct err *e);
+
+/* For benchmarks: fills seq with n cells of pseudo-random keys and values at positions 0..n, as if computed. */
+int kv_fill_random(struct kv *c, int seq, uint32_t n, uint64_t seed, struct err *e);
+
+#endif
