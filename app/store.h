@@ -3,7 +3,8 @@
  * A conversation is a tree of messages: edits, regenerations and forks are siblings. Writes are queued and return at once
  * with a ticket (a commit waits for the disk, typing must not); store_wait or the callback tells when a ticket is on the disk.
  * Reads run on the store thread too and are waited for. Two programs may use one store (WAL); each message is
- * written in one transaction. Calls come from the main thread; the callback runs on the store thread.
+ * written in one transaction. Calls come from the main thread (store_wait from any: the engine thread waits with it); the callback runs
+ * on the store thread.
  *
  * Where the store cannot be written, tickets complete with an error and store_failed() tells it: the chat goes on, marked "not saved". */
 #ifndef APP_STORE_H
