@@ -1,0 +1,51 @@
+/* app: what every way into the program shares: the settings with their persona and configuration applied, where files lie, the
+ * engine thread and the store. Main thread. */
+#ifndef APP_APP_H
+#define APP_APP_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "app/store.h"
+#include "app/worker.h"
+#include "config/err.h"
+#include "config/settings.h"
+
+struct app {
+    struct settings *settings; /* flags, persona and configuration file applied */
+    const char *program;       /* argv[0] */
+    char *message;             /* the words of the command line joined by blanks; NULL: none */
+    char *config_dir;          /* $XDG_CONFIG_HOME/kvetch */
+    char *data_dir;            /* --data, or $XDG_DATA_HOME/kvetch: holds kvetch.db */
+    char *cache_dir;           /* snapshots: $XDG_CACHE_HOME/kvetch, or DIR/cache with --data DIR */
+    char *state_dir;           /* $XDG_STATE_HOME/kvetch: history, log */
+    struct worker *worker;     /* NULL until app_start */
+    struct store *store;       /* NULL until app_open_store */
+};
+
+/* Parses the command line (argv without a subcommand's name and own flags), then applies persona and configuration file. Words are left
+ * in words[] (room for argc), *n_words. */
+int app_open(struct app *a, int argc, char **argv, const char **words, size_t *n_words, struct err *e);
+void app_close(struct app *a); /* also after a failed app_open */
+
+/* Starts the engine thread, where it does not run yet. */
+int app_start(struct app *a, struct err *e);
+/* The path of the model to load: SET_MODEL as it is, else searched in models.dirs (also with ".gguf"). The caller frees. ERR_FILE:
+ * there is none, or no model is named. */
+int app_find_model(const struct app *a, char **path, struct err *e);
+/* Opens the store in data_dir, where it is not open yet. */
+int app_open_store(struct app *a, bool read_only, struct err *e);
+
+/* One sentence on stderr: "kvetch: ...". Returns the exit status for the error. */
+int app_complain(const struct err *e);
+
+/* ---- settings as the engine wants them (options.c) ---- */
+
+/* ERR_USAGE: a value that only shows to be wrong here (--grow, --keep). */
+int options_session(const struct settings *s, struct session_options *o, struct err *e);
+void options_sampling(const struct settings *s, struct sample_params *p);
+int64_t options_predict(const struct settings *s);
+/* The system prompt: --system, --system-file, or the persona's. *text is malloc'd, NULL: none. */
+int options_system(const struct settings *s, char **text, struct err *e);
+
+#endif
