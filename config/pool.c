@@ -1,0 +1,151 @@
+/* pool: see pool.h.
+ *
+ * A run is announced by raising `epoch`; the last thread to end a run, or to come to a barrier, says so likewise. Whoever waits
+ * for such a counter spins for some microseconds, then offers its processor to others a few times, then sleeps in the
+ * kernel (futex), so that more threads than free processors cost sleep and not spinning. */
+#include "config/pool.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <linux/futex.h>
+#include <pthread.h>
+#include <sched.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+enum { SPINS = 1500, YIELDS = 8 };
+
+/* A counter that threads wait on, with the number of those asleep, so that raising it costs no system call
+ * while all spin. A cache line of its own. */
+struct signal {
+    _Alignas(64) atomic_uint value;
+    atomic_uint asleep;
+};
+
+struct pool {
+    struct signal epoch;   /* raised to start a run */
+    struct signal done;    /* raised when the last worker has ended a run */
+    struct signal passed;  /* raised when all have come to a barrier */
+    _Alignas(64) atomic_int running; /* workers (without the caller) still in the run */
+    _Alignas(64) atomic_int arrived; /* threads waiting at the barrier */
+    _Alignas(64) int n_threads;
+    void (*fn)(void *arg, int ith, int nth); /* NULL: end */
+    void *arg;
+    struct worker { struct pool *pool; pthread_t thread; int ith; } *worker; /* [n_threads], 0 unused */
+};
+
+static void relax(void) {
+#if defined(__x86_64__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    __asm__ volatile("yield");
+#endif
+}
+
+/* Waits until the counter is no longer old. */
+static void signal_wait(struct signal *s, unsigned old) {
+    for (int i = 0; i < SPINS; i++) {
+        if (atomic_load_explicit(&s->value, memory_order_acquire) != old) return;
+        relax();
+    }
+    for (int i = 0; i < YIELDS; i++) {
+        if (atomic_load_explicit(&s->value, memory_order_acquire) != old) return;
+        sched_yield();
+    }
+    /* Both sides write, then read what the other wrote (sequentially consistent): either the raiser sees a sleeper or
+     * the kernel sees the new value and does not sleep. */
+    atomic_fetch_add(&s->asleep, 1);
+    while (atomic_load(&s->value) == old) syscall(SYS_futex, &s->value, FUTEX_WAIT_PRIVATE, old, NULL, NULL, 0);
+    atomic_fetch_sub(&s->asleep, 1);
+}
+
+static void signal_raise(struct signal *s) {
+    atomic_fetch_add(&s->value, 1);
+    if (atomic_load(&s->asleep)) syscall(SYS_futex, &s->value, FUTEX_WAKE_PRIVATE, INT32_MAX, NULL, NULL, 0);
+}
+
+static void *worker_main(void *arg) {
+    struct worker *w = arg;
+    struct pool *p = w->pool;
+    for (unsigned epoch = 0;; epoch++) {
+        signal_wait(&p->epoch, epoch);
+        if (!p->fn) return NULL;
+        p->fn(p->arg, w->ith, p->n_threads);
+        if (atomic_fetch_sub(&p->running, 1) == 1) signal_raise(&p->done);
+    }
+}
+
+int pool_open(struct pool **out, int n_threads, struct err *e) {
+    *out = NULL;
+    assert(n_threads >= 1);
+    struct pool *p = aligned_alloc(64, sizeof *p);
+    struct worker *worker = calloc((size_t)n_threads, sizeof *worker);
+    if (!p || !worker) {
+        free(p);
+        free(worker);
+        return err_set(e, ERR_MEMORY, "no memory for a pool of %d threads", n_threads);
+    }
+    memset(p, 0, sizeof *p);
+    p->worker = worker;
+    p->n_threads = 1; /* counts what has started, so that pool_close ends just those */
+    for (int i = 1; i < n_threads; i++) {
+        worker[i] = (struct worker){.pool = p, .ith = i};
+        int rc = pthread_create(&worker[i].thread, NULL, worker_main, &worker[i]);
+        if (rc) {
+            pool_close(p);
+            return err_set(e, ERR_FAILED, "thread %d of %d could not be started: %s", i + 1, n_threads, strerror(rc));
+        }
+        p->n_threads = i + 1;
+    }
+    *out = p;
+    return 0;
+}
+
+void pool_close(struct pool *p) {
+    if (!p) return;
+    p->fn = NULL;
+    signal_raise(&p->epoch);
+    for (int i = 1; i < p->n_threads; i++) pthread_join(p->worker[i].thread, NULL);
+    free(p->worker);
+    free(p);
+}
+
+int pool_threads(const struct pool *p) { return p->n_threads; }
+
+void pool_run(struct pool *p, void (*fn)(void *arg, int ith, int nth), void *arg) {
+    assert(fn);
+    if (p->n_threads == 1) {
+        fn(arg, 0, 1);
+        return;
+    }
+    unsigned done = atomic_load_explicit(&p->done.value, memory_order_relaxed);
+    p->fn = fn;
+    p->arg = arg;
+    atomic_store_explicit(&p->running, p->n_threads - 1, memory_order_relaxed);
+    signal_raise(&p->epoch);
+    fn(arg, 0, p->n_threads);
+    signal_wait(&p->done, done);
+}
+
+void pool_barrier(struct pool *p) {
+    if (p->n_threads == 1) return;
+    unsigned passed = atomic_load_explicit(&p->passed.value, memory_order_acquire);
+    if (atomic_fetch_add(&p->arrived, 1) == p->n_threads - 1) {
+        atomic_store(&p->arrived, 0);
+        signal_raise(&p->passed);
+    } else {
+        signal_wait(&p->passed, passed);
+    }
+}
+
+void pool_share(size_t n, size_t unit, int ith, int nth, size_t *from, size_t *to) {
+    size_t units = n / unit + (n % unit != 0), each = units / (size_t)nth, more = units % (size_t)nth, i = (size_t)ith;
+    size_t first = i * each + (i < more ? i : more), last = first + each + (i < more);
+    *from = first * unit < n ? first * unit : n;
+    *to = last * unit < n ? last * unit : n;
+}
