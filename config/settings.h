@@ -23,7 +23,9 @@ enum setting_type {
     SETTING_TEXT,
     SETTING_PATH,   /* text; ~ is expanded */
     SETTING_CHOICE, /* one of a list of names; value is text and index */
-    SETTING_LIST,   /* texts; a repeated flag appends */
+    SETTING_LIST,   /* texts; a repeated flag appends; a YAML list replaces what the same origin said before */
+    SETTING_FORM,   /* text of one of the forms in choices: a name, N (a whole number within min and max), NAME:SIZE */
+    SETTING_OPTIONAL, /* one of choices, given only as --flag=value; the flag alone is the text "" */
 };
 
 enum setting_origin { ORIGIN_DEFAULT, ORIGIN_MODEL, ORIGIN_CONFIG, ORIGIN_PERSONA, ORIGIN_FLAG, ORIGIN_COMMAND /* /set */ };
@@ -43,24 +45,31 @@ struct setting {
     enum setting_type type;
     const char *value_name; /* in help: "CELLS", "FILE" */
     double min, max;        /* INT, REAL, SIZE; both 0: any */
-    const char *choices;    /* CHOICE: blank-separated */
+    const char *choices;    /* CHOICE, FORM, OPTIONAL: blank-separated */
     const char *fallback;   /* default, as text; NULL: unset */
     const char *group;      /* heading in --help */
     const char *help;       /* one line */
 };
 const struct setting *setting_get(enum setting_id id);
-const struct setting *setting_find_key(const char *key);   /* full ("sampling.temp") or last part where unique ("temp"); NULL */
+const struct setting *setting_find_key(const char *key);   /* full ("sampling.temp") or last part where unique ("temp"), - for _ allowed; NULL */
+const struct setting *setting_find_full_key(const char *key); /* "sampling.temp" alone; NULL */
 const struct setting *setting_find_flag(const char *flag); /* "-c"; NULL */
+
+/* A size as users write it: "4096", "64k", "512MiB", "1.5GiB" (k, M, G, T and KiB ... are powers of 1024, kB, MB ... of 1000).
+ * *unit (may be NULL): whether one was written. False: not a size, or above 2^62. */
+bool setting_parse_size(const char *text, int64_t *bytes, bool *unit);
 
 struct settings;
 int settings_open(struct settings **out, struct err *e);  /* all defaults */
 int settings_copy(struct settings **out, const struct settings *from, struct err *e);
+void settings_take(struct settings *s, struct settings *from); /* s becomes what from is; from is closed */
 void settings_close(struct settings *s);
 
 /* Sets from text; where names the place for messages ("--temp", "file.yaml:3:7"). ERR_USAGE: what is wrong, what is allowed. A value of
  * a stronger origin stays and 0 is returned. */
 int settings_set(struct settings *s, enum setting_id id, const char *text, enum setting_origin origin, const char *where, struct err *e);
-void settings_forget(struct settings *s, enum setting_origin origin); /* back to what weaker origins said (e.g. before another persona) */
+void settings_unset(struct settings *s, enum setting_id id, enum setting_origin origin); /* back to what weaker origins said */
+void settings_forget(struct settings *s, enum setting_origin origin); /* the same for every setting (e.g. before another persona) */
 
 bool settings_is_set(const struct settings *s, enum setting_id id); /* anything but its default */
 enum setting_origin settings_origin(const struct settings *s, enum setting_id id);
@@ -68,7 +77,7 @@ const char *settings_where(const struct settings *s, enum setting_id id); /* "de
 bool settings_bool(const struct settings *s, enum setting_id id);
 int64_t settings_int(const struct settings *s, enum setting_id id);      /* INT, SIZE; CHOICE: index */
 double settings_real(const struct settings *s, enum setting_id id);
-const char *settings_text(const struct settings *s, enum setting_id id); /* TEXT, PATH, CHOICE; NULL: unset. Borrowed until the next set */
+const char *settings_text(const struct settings *s, enum setting_id id); /* TEXT, PATH, CHOICE, FORM, OPTIONAL; NULL: unset. Borrowed until the next set */
 size_t settings_list(const struct settings *s, enum setting_id id, const char *const **items);
 void settings_print(const struct settings *s, enum setting_id id, struct buf *out); /* the value as a user would write it */
 

@@ -23,7 +23,7 @@ struct yaml_node {
  * documents, an unquoted "{{", bad encoding and unclosed quotes are errors at the place where they are. An empty file is an empty map. */
 int yaml_parse(struct yaml_node **out, const char *path, const char *text, size_t n, struct err *e);
 int yaml_read(struct yaml_node **out, const char *path, struct err *e); /* ERR_FILE also where it cannot be read */
-void yaml_free(struct yaml_node *n);
+void yaml_node_free(struct yaml_node *n); /* NULL is fine. (libyaml exports a yaml_free of its own, and one name serves both at run time) */
 const struct yaml_node *yaml_get(const struct yaml_node *map, const char *key); /* or NULL */
 
 #endif
