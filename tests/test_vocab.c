@@ -1,0 +1,258 @@
+/* Tests of model/vocab and the tokenisers behind it. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "model/vocab.h"
+#include "tests/support_gguf.h"
+
+/* ---- helpers ------------------------------------------------------------------------------------------------- */
+
+struct opened { struct gguf *g; struct vocab *v; };
+
+static struct opened open_path(const char *path) {
+    struct opened o;
+    struct err e = {0};
+    if (gguf_open(&o.g, path, &e) || vocab_open(&o.v, o.g, &e)) fail_msg("%s", e.text);
+    return o;
+}
+
+static void close_opened(struct opened *o) {
+    vocab_close(o->v);
+    gguf_close(o->g);
+}
+
+static struct vocab_tokens encode(const struct vocab *v, const char *text, size_t n, bool parse_special) {
+    struct vocab_tokens t = {0};
+    struct err e = {0};
+    if (vocab_encode(v, text, n, parse_special, &t, &e)) fail_msg("%s", e.text);
+    return t;
+}
+
+static void expect_ids(const struct vocab *v, const char *text, bool parse_special, const char *ids) {
+    struct vocab_tokens t = encode(v, text, strlen(text), parse_special);
+    struct buf b = {0};
+    for (size_t i = 0; i < t.n; i++) buf_printf(&b, i ? " %d" : "%d", t.id[i]);
+    if (strcmp(buf_text(&b), ids)) fail_msg("\"%s\" gives %s instead of %s", text, buf_text(&b), ids);
+    buf_free(&b);
+    vocab_tokens_free(&t);
+}
+
+static char *read_data(const char *name) {
+    char *path = support_data(name);
+    if (!path) return NULL;
+    FILE *f = fopen(path, "rb");
+    assert_non_null(f);
+    struct buf b = {0};
+    char part[4096];
+    for (size_t n; (n = fread(part, 1, sizeof part, f));) buf_add(&b, part, n);
+    fclose(f);
+    free(path);
+    return buf_take(&b);
+}
+
+/* Runs the known answers of a vocabulary of the test data (llama.cpp's files: see its INDEX.md). */
+static void check_known_answers(const char *name) {
+    static const char separator[] = "\n__ggml_vocab_test__\n";
+    char file[64];
+    snprintf(file, sizeof file, "vocab/%s.gguf", name);
+    char *path = support_data(file);
+    snprintf(file, sizeof file, "vocab/%s.inp", name);
+    char *inputs = read_data(file);
+    snprintf(file, sizeof file, "vocab/%s.out", name);
+    char *answers = read_data(file);
+    if (!path || !inputs || !answers) skip();
+    struct opened o = open_path(path);
+    size_t n = 0;
+    for (char *in = inputs, *want = answers; in && *want; n++) {
+        char *in_end = strstr(in, separator), *want_end = strchr(want, '\n');
+        size_t len = in_end ? (size_t)(in_end - in) : strlen(in);
+        if (!in_end && !len) break; /* the file ends with a separator */
+        if (want_end) *want_end = 0;
+        struct vocab_tokens t = encode(o.v, in, len, false);
+        struct buf got = {0};
+        for (size_t i = 0; i < t.n; i++) buf_printf(&got, " %d", t.id[i]);
+        if (strcmp(buf_text(&got), want)) fail_msg("input %zu \"%.*s\": got%s, expected%s", n, (int)len, in, buf_text(&got), want);
+        buf_free(&got);
+        vocab_tokens_free(&t);
+        in = in_end ? in_end + strlen(separator) : NULL;
+        want = want_end ? want_end + 1 : want + strlen(want);
+    }
+    assert_true(n > 30);
+    close_opened(&o);
+    free(path);
+    free(inputs);
+    free(answers);
+}
+
+static struct opened open_built(struct support_gguf *b) {
+    char *path = support_gguf_file(b);
+    struct opened o = open_path(path);
+    unlink(path);
+    free(path);
+    support_gguf_free(b);
+    return o;
+}
+
+/* ---- sentencepiece ------------------------------------------------------------------------------------------- */
+
+#define B "\xe2\x96\x81"
+
+/* <unk> <s> </s>, the 256 bytes (3..258), then these words from 259 on, with falling scores where none is given. */
+enum { WORDS = 259 };
+
+static struct opened open_spm(const char *const *word, const float *score, const int32_t *attr, size_t n) {
+    struct support_gguf b = {0};
+    const char *token[512] = {"<unk>", "<s>", "</s>"};
+    float scores[512] = {0};
+    int32_t attrs[512] = {VOCAB_UNKNOWN, VOCAB_CONTROL, VOCAB_CONTROL};
+    char bytes[256][8];
+    for (int i = 0; i < 256; i++) {
+        snprintf(bytes[i], sizeof bytes[i], "<0x%02X>", i);
+        token[3 + i] = bytes[i];
+        attrs[3 + i] = VOCAB_BYTE;
+    }
+    for (size_t i = 0; i < n; i++) {
+        token[WORDS + i] = word[i];
+        scores[WORDS + i] = score ? score[i] : -(float)i;
+        attrs[WORDS + i] = attr ? attr[i] : VOCAB_NORMAL;
+    }
+    support_gguf_text(&b, "tokenizer.ggml.model", "llama");
+    support_gguf_texts(&b, "tokenizer.ggml.tokens", token, WORDS + n);
+    support_gguf_array(&b, "tokenizer.ggml.scores", GGUF_F32, scores, WORDS + n, 4);
+    support_gguf_array(&b, "tokenizer.ggml.token_type", GGUF_I32, attrs, WORDS + n, 4);
+    support_gguf_u32(&b, "tokenizer.ggml.bos_token_id", 1);
+    support_gguf_u32(&b, "tokenizer.ggml.eos_token_id", 2);
+    support_gguf_u32(&b, "tokenizer.ggml.unknown_token_id", 0);
+    return open_built(&b);
+}
+
+static void the_highest_score_is_joined_first_and_the_leftmost_of_equals(void **state) {
+    (void)state;
+    static const char *const words[] = {"a", "b", "c", B, "ab", "bc", "abc", "aa", B "a"};
+    static const float scores[] = {-9, -9, -9, -9, -2, -1, -5, -3, -4};
+    struct opened o = open_spm(words, scores, NULL, 9);
+    expect_ids(o.v, "abc", false, "267 264");         /* bc first, not ab; then blank + a beats a + bc */
+    expect_ids(o.v, "aaa", false, "262 266 259");     /* aa twice possible: the left one */
+    expect_ids(o.v, "a", false, "267");
+    expect_ids(o.v, "a  a", false, "267 262 267");
+    expect_ids(o.v, "\xc3\xa9", false, "262 198 172"); /* no such character: its bytes */
+    expect_ids(o.v, "\xff", false, "262 258");
+    expect_ids(o.v, "", false, "");
+    close_opened(&o);
+}
+
+static void words_do_not_split_where_a_token_spans_them(void **state) {
+    (void)state;
+    static const char *const words[] = {"a", "b", B, "a" B, "a" B "b"};
+    struct opened o = open_spm(words, NULL, NULL, 5);
+    expect_ids(o.v, "a b", false, "261 263");
+    close_opened(&o);
+}
+
+static void specials_are_found_only_where_they_may_be(void **state) {
+    (void)state;
+    static const char *const words[] = {"s", "<", ">", "/", B, "s>", "</", "<mark>", "<mark>>", "</s"};
+    static const int32_t attrs[] = {1, 1, 1, 1, 1, 1, 1, VOCAB_USER, VOCAB_USER, 1};
+    struct opened o = open_spm(words, NULL, attrs, 10);
+    expect_ids(o.v, "</s>", true, "2");
+    expect_ids(o.v, "</s>", false, "263 265 264");         /* spelt by a user: never joined to the control token */
+    expect_ids(o.v, "<mark>", false, "266");               /* a user-defined token is text */
+    expect_ids(o.v, "<mark>>", false, "267");              /* the longest */
+    expect_ids(o.v, "s<s>s", true, "263 259 1 263 259");   /* after a special token text starts again */
+    assert_true(vocab_is_control(o.v, 2) && vocab_is_end(o.v, 2) && vocab_is_end(o.v, 1) && !vocab_is_end(o.v, 259) && !vocab_is_end(o.v, -1));
+    assert_true(vocab_add_bos(o.v));
+    assert_int_equal(vocab_find(o.v, "<mark>", 6), 266);
+    assert_int_equal(vocab_find(o.v, "<mark", 5), -1);
+    close_opened(&o);
+}
+
+static void pieces_are_bytes_and_blanks(void **state) {
+    (void)state;
+    static const char *const words[] = {B "a", "b" B};
+    struct opened o = open_spm(words, NULL, NULL, 2);
+    const int32_t ids[] = {1, 259, 260, 3 + 0xc3, 3 + 0xa9, 2};
+    struct buf b = {0};
+    assert_int_equal(vocab_decode(o.v, ids, 6, false, true, &b), 0);
+    assert_string_equal(buf_text(&b), "ab \xc3\xa9");
+    buf_clear(&b);
+    assert_int_equal(vocab_decode(o.v, ids, 6, true, false, &b), 0);
+    assert_string_equal(buf_text(&b), "<s> ab \xc3\xa9</s>");
+    assert_int_equal(vocab_piece(o.v, 99999, true, &b), ERR_USAGE);
+    buf_free(&b);
+    close_opened(&o);
+}
+
+static void a_long_run_of_one_letter_takes_no_quadratic_time(void **state) {
+    (void)state;
+    static const char *const words[] = {"a", "aa", "aaaa", "aaaaaaaa", B};
+    struct opened o = open_spm(words, NULL, NULL, 5);
+    size_t n = 100 * 1024;
+    char *text = malloc(n);
+    memset(text, 'a', n);
+    struct vocab_tokens t = encode(o.v, text, n, false);
+    assert_int_equal(t.n, 1 + n / 8);
+    vocab_tokens_free(&t);
+    free(text);
+    close_opened(&o);
+}
+
+static void phi_3_gives_its_known_answers(void **state) { (void)state; check_known_answers("phi-3"); }
+
+/* ---- refusals ------------------------------------------------------------------------------------------------ */
+
+static void expect_refusal(struct support_gguf *b, const char *text) {
+    char *path = support_gguf_file(b);
+    struct gguf *g;
+    struct vocab *v;
+    struct err e = {0};
+    if (gguf_open(&g, path, &e)) fail_msg("%s", e.text);
+    if (vocab_open(&v, g, &e) != ERR_FILE || !strstr(e.text, text)) fail_msg("\"%s\" instead of \"%s\"", e.text, text);
+    assert_null(v);
+    gguf_close(g);
+    unlink(path);
+    free(path);
+    support_gguf_free(b);
+}
+
+static void wrong_tables_are_refused_by_name(void **state) {
+    (void)state;
+    static const char *const two[] = {"a", "b"};
+    struct support_gguf b = {0};
+    expect_refusal(&b, "tokenizer.ggml.model: found \"\"");
+    support_gguf_text(&b, "tokenizer.ggml.model", "rwkv");
+    expect_refusal(&b, "tokenizer.ggml.model: found \"rwkv\"");
+    support_gguf_text(&b, "tokenizer.ggml.model", "llama");
+    expect_refusal(&b, "tokenizer.ggml.tokens: found nothing");
+    support_gguf_text(&b, "tokenizer.ggml.model", "llama");
+    support_gguf_texts(&b, "tokenizer.ggml.tokens", two, 2);
+    support_gguf_array(&b, "tokenizer.ggml.scores", GGUF_F32, (float[]){1}, 1, 4);
+    expect_refusal(&b, "tokenizer.ggml.scores: found 1 items, expected 2");
+    support_gguf_text(&b, "tokenizer.ggml.model", "llama");
+    support_gguf_texts(&b, "tokenizer.ggml.tokens", two, 2);
+    support_gguf_array(&b, "tokenizer.ggml.token_type", GGUF_I32, (int32_t[]){1, 1, 1}, 3, 4);
+    expect_refusal(&b, "tokenizer.ggml.token_type: found 3 items, expected 2");
+    support_gguf_text(&b, "tokenizer.ggml.model", "llama");
+    support_gguf_texts(&b, "tokenizer.ggml.tokens", two, 2);
+    support_gguf_u32(&b, "tokenizer.ggml.eos_token_id", 2);
+    expect_refusal(&b, "tokenizer.ggml.eos_token_id: found 2, expected a token below 2");
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(the_highest_score_is_joined_first_and_the_leftmost_of_equals),
+        cmocka_unit_test(words_do_not_split_where_a_token_spans_them),
+        cmocka_unit_test(specials_are_found_only_where_they_may_be),
+        cmocka_unit_test(pieces_are_bytes_and_blanks),
+        cmocka_unit_test(a_long_run_of_one_letter_takes_no_quadratic_time),
+        cmocka_unit_test(phi_3_gives_its_known_answers),
+        cmocka_unit_test(wrong_tables_are_refused_by_name),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
