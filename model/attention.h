@@ -1,8 +1,9 @@
 /* attention: softmax(q K^T / sqrt(d)) V over the cells of a sequence, read where they lie in the cache's blocks.
  *
- * Cells are visited in position order in runs of 256 counted from the sequence's first cell, whatever their placement;
- * each run is reduced on its own and the runs are merged in order, so that the bits do not depend on placement, capacity,
- * threads, or how many query rows are computed together. Keys are read once for all the query heads that share them. */
+ * Cells are visited in position order in runs of 256 counted from the sequence's first cell, whatever their placement.
+ * Each run is reduced on its own, four runs are merged in order to a group, and the groups in order to the whole; so the
+ * bits depend neither on placement, capacity and threads, nor on how many query rows are computed together. A task is
+ * one tile of queries that share a KV head over one group (few rows) or over all groups (many). */
 #ifndef MODEL_ATTENTION_H
 #define MODEL_ATTENTION_H
 
@@ -14,7 +15,7 @@
 #include "kv/kv.h"
 
 struct attention_shape {
-    uint32_t n_heads, n_kv_heads, head_dim_k, head_dim_v; /* head dims up to 256, multiples of 2; n_heads a multiple of n_kv_heads */
+    uint32_t n_heads, n_kv_heads, head_dim_k, head_dim_v; /* head dims up to 512, even; n_heads a multiple of n_kv_heads, at most 32 times it */
     float scale;                                          /* usually 1 / sqrt(head_dim_k) */
     struct kv_rope rope;                                  /* to turn queries for offsets */
 };
@@ -23,6 +24,10 @@ struct attention; /* scratch */
 int attention_open(struct attention **out, struct pool *p, const struct attention_shape *s, size_t max_rows, struct err *e);
 void attention_close(struct attention *a);
 size_t attention_bytes(const struct attention *a);
+
+/* Makes room for a view of that many cells and offsets; cheap when there is. Call it before attention_run whenever a view has
+ * grown. ERR_MEMORY leaves it usable as before. */
+int attention_reserve(struct attention *a, size_t n_cells, size_t n_offsets, struct err *e);
 
 /* One layer. q: [n_rows][n_heads * head_dim_k] f32, NOT rotated yet (normalised where the model does that); row r is at effective position
  * pos + r and sees every cell up to its own. out: [n_rows][n_heads * head_dim_v]. Rotation (with the magnitude) of the
