@@ -11,7 +11,7 @@
 #include "config/cpu.h"
 #include "model/attention_kernels.h"
 
-#define GROUP_RUNS 4u                            /* runs merged to a group: a task's share where rows are few */
+#define GROUP_RUNS 4u                          /* runs merged to a group: a task's share where rows are few */
 #define GROUP_CELLS (GROUP_RUNS * ATTENTION_RUN)
 #define SPLIT_ROWS 4u                            /* up to here the groups of a head may go to different threads */
 

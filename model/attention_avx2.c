@@ -6,6 +6,8 @@
 
 #include "model/attention_kernels.h"
 
+/* Without it the accumulators live in memory. */
+#define UNROLL _Pragma("GCC unroll 16")
 #define VW 8u
 typedef __m256 vf;
 
@@ -43,6 +45,7 @@ static inline float vf_hmax(vf v) {
 }
 
 static inline void vf_sums(const vf acc[16], float out[16]) {
+    UNROLL
     for (int i = 0; i < 16; i += 8) {
         const vf *a = acc + i;
         vf s = _mm256_hadd_ps(_mm256_hadd_ps(a[0], a[1]), _mm256_hadd_ps(a[2], a[3]));

@@ -6,6 +6,8 @@
 
 #include "model/attention_kernels.h"
 
+/* Without it the accumulators live in memory. */
+#define UNROLL _Pragma("GCC unroll 16")
 #define VW 16u
 typedef __m512 vf;
 
@@ -30,8 +32,10 @@ static inline vf vf_load_f16_n(const uint16_t *p, size_t n) {
 /* Pairs, then quarters of each 128-bit lane, then the lanes: the order is the same for each of the 16 sums. */
 static inline void vf_sums(const vf acc[16], float out[16]) {
     vf t[8], u[4];
+    UNROLL
     for (int i = 0; i < 8; i++)
         t[i] = _mm512_add_ps(_mm512_unpacklo_ps(acc[2 * i], acc[2 * i + 1]), _mm512_unpackhi_ps(acc[2 * i], acc[2 * i + 1]));
+    UNROLL
     for (int i = 0; i < 4; i++) {
         __m512d a = _mm512_castps_pd(t[2 * i]), b = _mm512_castps_pd(t[2 * i + 1]);
         u[i] = _mm512_add_ps(_mm512_castpd_ps(_mm512_unpacklo_pd(a, b)), _mm512_castpd_ps(_mm512_unpackhi_pd(a, b)));

@@ -5,6 +5,8 @@
 
 #include "model/attention_kernels.h"
 
+/* Without it the accumulators live in memory. */
+#define UNROLL _Pragma("GCC unroll 16")
 #define VW 4u
 typedef struct { float x[VW]; } vf;
 
@@ -29,6 +31,7 @@ static inline vf vf_exp(vf a) { EACH(expf(a.x[i])); }
 static inline float vf_hsum(vf a) { return (a.x[0] + a.x[2]) + (a.x[1] + a.x[3]); }
 static inline float vf_hmax(vf a) { return fmaxf(fmaxf(a.x[0], a.x[2]), fmaxf(a.x[1], a.x[3])); }
 static inline void vf_sums(const vf acc[16], float out[16]) {
+    UNROLL
     for (int i = 0; i < 16; i++) out[i] = vf_hsum(acc[i]);
 }
 

@@ -20,40 +20,57 @@ TILE_INLINE vf tile_load_n(const uint8_t *row, size_t d, size_t n, bool half) {
     return half ? vf_load_f16_n((const uint16_t *)(const void *)row + d, n) : vf_load_n((const float *)(const void *)row + d, n);
 }
 
-/* nq x nc = 16 scores: cells from c on, those past last count as the last one. */
+/* Rows are read once and in order; the processor's own prefetching ends at each page. */
+#define PREFETCH_BYTES 4096u
+TILE_INLINE void tile_prefetch(const uint8_t *row, size_t bytes) {
+    for (size_t i = 0; i < bytes; i += 64) __builtin_prefetch(row + PREFETCH_BYTES + i);
+}
+
+/* nq x nc = 16 scores: cells from c on, those past last count as the last one. whole: dim is a multiple of VW (a branch
+ * here would send the accumulators through memory). */
 TILE_INLINE void tile_scores(const float *const *q, int nq, int nc, const uint8_t *key, size_t row_bytes, size_t c, size_t last, size_t dim,
-                             float *scores, bool half) {
+                             float *scores, bool half, bool whole) {
     vf acc[16];
     const uint8_t *row[16];
+    UNROLL
     for (int i = 0; i < 16; i++) acc[i] = vf_zero();
+    UNROLL
     for (int j = 0; j < nc; j++) row[j] = key + (c + (size_t)j < last ? c + (size_t)j : last) * row_bytes;
     size_t d = 0;
     for (; d + VW <= dim; d += VW) {
         vf k[16];
+        UNROLL
         for (int j = 0; j < nc; j++) k[j] = tile_load(row[j], d, half);
+        UNROLL
         for (int i = 0; i < nq; i++) {
             vf x = vf_load(q[i] + d);
+            UNROLL
             for (int j = 0; j < nc; j++) acc[i * nc + j] = vf_fma(x, k[j], acc[i * nc + j]);
         }
     }
-    if (d < dim) {
+    if (!whole) {
+        UNROLL
         for (int j = 0; j < nc; j++) {
             vf k = tile_load_n(row[j], d, dim - d, half);
+            UNROLL
             for (int i = 0; i < nq; i++) acc[i * nc + j] = vf_fma(vf_load_n(q[i] + d, dim - d), k, acc[i * nc + j]);
         }
     }
     float sum[16];
     vf_sums(acc, sum);
+    UNROLL
     for (int i = 0; i < nq; i++) memcpy(scores + (size_t)i * ATTENTION_SCORES + c, sum + i * nc, (size_t)nc * sizeof *sum);
 }
 
 #define TILE_SCORES(nq, nc)                                                                                                \
     for (; i + (nq) <= n_q; i += (nq))                                                                                      \
-        for (size_t c = 0; c < n_cells; c += (nc))                                                                          \
-            tile_scores(q + i, nq, nc, key, row_bytes, c, n_cells - 1, dim, scores + i * ATTENTION_SCORES, half);
+        for (size_t c = 0; c < n_cells; c += (nc)) {                                                                        \
+            if (i == 0) tile_prefetch(key + c * row_bytes, (nc) * row_bytes);                                               \
+            tile_scores(q + i, nq, nc, key, row_bytes, c, n_cells - 1, dim, scores + i * ATTENTION_SCORES, half, whole);  \
+        }
 
 TILE_INLINE void tile_all_scores(const float *const *q, size_t n_q, const uint8_t *key, size_t row_bytes, size_t n_cells, size_t dim,
-                                 float *scores, bool half) {
+                                 float *scores, bool half, bool whole) {
     size_t i = 0;
     TILE_SCORES(4, 4)
     TILE_SCORES(2, 8)
@@ -64,17 +81,25 @@ TILE_INLINE void tile_all_scores(const float *const *q, size_t n_q, const uint8_
 TILE_INLINE void tile_mix(const float *weights, int nq, int nv, const uint8_t *value, size_t row_bytes, size_t n_cells, size_t d, float *acc,
                           size_t acc_stride, bool half) {
     vf a[16];
+    UNROLL
     for (int i = 0; i < nq; i++)
+        UNROLL
         for (int j = 0; j < nv; j++) a[i * nv + j] = vf_load(acc + (size_t)i * acc_stride + d + (size_t)j * VW);
     for (size_t c = 0; c < n_cells; c++) {
+        if (d == 0) tile_prefetch(value + c * row_bytes, row_bytes);
         vf v[16];
+        UNROLL
         for (int j = 0; j < nv; j++) v[j] = tile_load(value + c * row_bytes, d + (size_t)j * VW, half);
+        UNROLL
         for (int i = 0; i < nq; i++) {
             vf w = vf_set1(weights[(size_t)i * ATTENTION_SCORES + c]);
+            UNROLL
             for (int j = 0; j < nv; j++) a[i * nv + j] = vf_fma(w, v[j], a[i * nv + j]);
         }
     }
+    UNROLL
     for (int i = 0; i < nq; i++)
+        UNROLL
         for (int j = 0; j < nv; j++) vf_store(acc + (size_t)i * acc_stride + d + (size_t)j * VW, a[i * nv + j]);
 }
 
@@ -106,10 +131,12 @@ TILE_INLINE void tile_all_mix(const float *weights, size_t n_q, const uint8_t *v
 }
 
 static void tile_scores_f16(const float *const *q, size_t n_q, const uint8_t *key, size_t row_bytes, size_t n_cells, size_t dim, float *scores) {
-    tile_all_scores(q, n_q, key, row_bytes, n_cells, dim, scores, true);
+    if (dim % VW) tile_all_scores(q, n_q, key, row_bytes, n_cells, dim, scores, true, false);
+    else tile_all_scores(q, n_q, key, row_bytes, n_cells, dim, scores, true, true);
 }
 static void tile_scores_f32(const float *const *q, size_t n_q, const uint8_t *key, size_t row_bytes, size_t n_cells, size_t dim, float *scores) {
-    tile_all_scores(q, n_q, key, row_bytes, n_cells, dim, scores, false);
+    if (dim % VW) tile_all_scores(q, n_q, key, row_bytes, n_cells, dim, scores, false, false);
+    else tile_all_scores(q, n_q, key, row_bytes, n_cells, dim, scores, false, true);
 }
 static void tile_mix_f16(const float *weights, size_t n_q, const uint8_t *value, size_t row_bytes, size_t n_cells, size_t dim, float *acc,
                          size_t acc_stride) {

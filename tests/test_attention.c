@@ -1,0 +1,282 @@
+/* Tests of model/attention against a naive one in double, once for each instruction set of this machine. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "config/cpu.h"
+#include "config/num.h"
+#include "config/pool.h"
+#include "model/attention.h"
+
+#define MAX_BLOCKS 12
+
+/* A hand-made cache of one layer out of two, and the sequence's cells in order. */
+struct fixture {
+    struct attention_shape shape;
+    struct kv_layout layout;
+    uint8_t *block[MAX_BLOCKS];
+    struct kv_span span[4096];
+    int64_t offset[3];
+    struct kv_view view;
+    double freq[256];
+    uint64_t random;
+};
+
+static float next_float(uint64_t *state) {
+    *state = *state * 6364136223846793005u + 1442695040888963407u;
+    return (float)((double)(*state >> 33) / 2147483648.0 * 2.0 - 1.0);
+}
+
+static void fixture_open(struct fixture *f, enum num_id type, uint32_t heads, uint32_t kv_heads, uint32_t dim, uint32_t n_rot) {
+    memset(f, 0, sizeof *f);
+    f->random = 7;
+    for (uint32_t i = 0; i < n_rot / 2; i++) f->freq[i] = pow(10000.0, -2.0 * i / n_rot);
+    f->shape = (struct attention_shape){heads, kv_heads, dim, dim, 1.0f / sqrtf((float)dim), {n_rot, false, 1.0f, f->freq}};
+    size_t row = num_row_bytes(num_find(type), dim);
+    f->layout = (struct kv_layout){.k_row_bytes = row, .v_row_bytes = row, .k_head_bytes = row * KV_BLOCK, .v_head_bytes = row * KV_BLOCK};
+    f->layout.v_base = f->layout.k_head_bytes * kv_heads;
+    f->layout.layer_bytes = 2 * f->layout.v_base;
+    f->layout.block_bytes = 2 * f->layout.layer_bytes;
+    f->layout.type_k = f->layout.type_v = num_find(type);
+    for (int b = 0; b < MAX_BLOCKS; b++) assert_non_null(f->block[b] = malloc(f->layout.block_bytes));
+}
+
+static void fixture_close(struct fixture *f) {
+    for (int b = 0; b < MAX_BLOCKS; b++) free(f->block[b]);
+}
+
+static uint8_t *row_of(const struct fixture *f, uint32_t cell, uint32_t head, bool value) {
+    const struct kv_layout *l = &f->layout;
+    size_t at = l->layer_bytes + (value ? l->v_base : 0) + head * l->k_head_bytes + cell % KV_BLOCK * l->k_row_bytes;
+    return f->block[cell / KV_BLOCK] + at;
+}
+
+/* Puts logical cells 0..n at the physical cells given, as spans that are as long as they can be; the first n_kept have offset 100 and
+ * were stored 100 positions earlier. Contents depend on the logical index alone. */
+static void place(struct fixture *f, const uint32_t *cell, uint32_t n, uint32_t n_kept) {
+    float x[512];
+    size_t n_spans = 0;
+    f->offset[0] = 100, f->offset[1] = 0;
+    for (uint32_t i = 0; i < n; i++) {
+        f->random = 1000003u * (i + 1);
+        for (uint32_t h = 0; h < f->shape.n_kv_heads; h++)
+            for (int value = 0; value < 2; value++) {
+                for (uint32_t d = 0; d < f->shape.head_dim_k; d++) x[d] = next_float(&f->random);
+                f->layout.type_k->from_f32(x, row_of(f, cell[i], h, value), f->shape.head_dim_k);
+            }
+        uint32_t rot = i < n_kept ? 0 : 1;
+        struct kv_span *last = n_spans ? &f->span[n_spans - 1] : NULL;
+        if (last && cell[i] == cell[i - 1] + 1 && cell[i] % KV_BLOCK && last->rot == rot) last->n++;
+        else f->span[n_spans++] = (struct kv_span){f->block[cell[i] / KV_BLOCK], cell[i] % KV_BLOCK, 1, (int64_t)i, rot};
+    }
+    f->view = (struct kv_view){f->span, n_spans, f->offset, 2, n};
+}
+
+static void place_in_order(struct fixture *f, uint32_t n, uint32_t n_kept) {
+    uint32_t cell[MAX_BLOCKS * KV_BLOCK];
+    for (uint32_t i = 0; i < n; i++) cell[i] = i;
+    place(f, cell, n, n_kept);
+}
+
+/* The queries of n rows at the end of the sequence. */
+static float *make_queries(const struct fixture *f, size_t n_rows) {
+    size_t n = n_rows * f->shape.n_heads * f->shape.head_dim_k;
+    float *q = malloc(n * sizeof *q);
+    assert_non_null(q);
+    uint64_t state = 99;
+    for (size_t i = 0; i < n; i++) q[i] = 3 * next_float(&state);
+    return q;
+}
+
+static float *run(const struct fixture *f, const float *q, size_t n_rows, size_t rows_at_once, int n_threads) {
+    struct pool *pool;
+    struct attention *a;
+    size_t q_row = (size_t)f->shape.n_heads * f->shape.head_dim_k, out_row = (size_t)f->shape.n_heads * f->shape.head_dim_v;
+    float *out = malloc(n_rows * out_row * sizeof *out);
+    assert_non_null(out);
+    assert_int_equal(pool_open(&pool, n_threads, NULL), 0);
+    assert_int_equal(attention_open(&a, pool, &f->shape, rows_at_once, NULL), 0);
+    assert_int_equal(attention_reserve(a, f->view.n_cells, f->view.n_offsets, NULL), 0);
+    for (size_t r = 0; r < n_rows; r += rows_at_once) {
+        size_t n = n_rows - r < rows_at_once ? n_rows - r : rows_at_once;
+        struct fixture part = *f; /* the sequence as it was when these rows were its last */
+        size_t cut = n_rows - r - n;
+        part.view.span = part.span;
+        part.view.n_cells -= cut;
+        while (cut) {
+            struct kv_span *last = &part.span[part.view.n_spans - 1];
+            uint32_t less = cut < last->n ? (uint32_t)cut : last->n;
+            last->n -= less, cut -= less;
+            if (!last->n) part.view.n_spans--;
+        }
+        int64_t pos = (int64_t)(f->view.n_cells - n_rows + r);
+        attention_run(a, &part.view, &f->layout, 1, q + r * q_row, q_row, pos, n, out + r * out_row, out_row);
+    }
+    attention_close(a);
+    pool_close(pool);
+    return out;
+}
+
+static void turn(const struct fixture *f, double *x, double pos) {
+    for (uint32_t i = 0; i < f->shape.rope.n_rot / 2; i++) {
+        double c = cos(pos * f->freq[i]), s = sin(pos * f->freq[i]), a = x[2 * i], b = x[2 * i + 1];
+        x[2 * i] = a * c - b * s, x[2 * i + 1] = a * s + b * c;
+    }
+}
+
+/* softmax(q k / sqrt(d)) v of one row and head, in double. Stored keys are rotated already, by position - offset. */
+static void naive(const struct fixture *f, const float *q, size_t row, size_t n_rows, uint32_t head, double *out) {
+    uint32_t dim = f->shape.head_dim_k, kv_head = head / (f->shape.n_heads / f->shape.n_kv_heads);
+    size_t sees = f->view.n_cells - n_rows + row + 1, cell = 0;
+    double sum = 0, *weight = malloc(sees * sizeof *weight), max = -INFINITY;
+    float x[512];
+    for (int pass = 0; pass < 2; pass++, cell = 0) {
+        for (size_t s = 0; s < f->view.n_spans; s++)
+            for (uint32_t i = 0; i < f->view.span[s].n && cell < sees; i++, cell++) {
+                const struct kv_span *p = &f->view.span[s];
+                uint32_t physical = p->first + i, b = 0;
+                while (f->block[b] != p->block) b++;
+                f->layout.type_k->to_f32(row_of(f, b * KV_BLOCK + physical, kv_head, pass == 1), x, dim);
+                double turned[512], score = 0;
+                if (pass == 1) {
+                    for (uint32_t d = 0; d < dim; d++) out[d] += weight[cell] / sum * x[d];
+                    continue;
+                }
+                for (uint32_t d = 0; d < dim; d++) turned[d] = q[(row * f->shape.n_heads + head) * dim + d];
+                turn(f, turned, (double)(f->view.n_cells - n_rows + row) - (double)f->view.offset[p->rot]);
+                for (uint32_t d = 0; d < dim; d++) score += turned[d] * x[d];
+                weight[cell] = score / sqrt(dim);
+                max = fmax(max, weight[cell]);
+            }
+        for (size_t c = 0; pass == 0 && c < sees; c++) sum += weight[c] = exp(weight[c] - max);
+    }
+    free(weight);
+}
+
+static void check(const struct fixture *f, size_t n_rows) {
+    float *q = make_queries(f, n_rows), *got = run(f, q, n_rows, n_rows, 2);
+    uint32_t dim = f->shape.head_dim_k;
+    for (size_t r = 0; r < n_rows; r += n_rows > 4 ? 7 : 1)
+        for (uint32_t h = 0; h < f->shape.n_heads; h++) {
+            double want[512] = {0};
+            naive(f, q, r, n_rows, h, want);
+            for (uint32_t d = 0; d < dim; d++)
+                assert_true(fabs(got[(r * f->shape.n_heads + h) * dim + d] - want[d]) < 2e-5);
+        }
+    free(q);
+    free(got);
+}
+
+static void attention_equals_a_naive_one_for_every_shape(void **state) {
+    (void)state;
+    static const struct { uint32_t heads, kv_heads, dim, n_rot; } shapes[] = {
+        {8, 4, 8, 8}, {4, 2, 16, 16}, {4, 4, 20, 20}, {8, 2, 64, 64}, {6, 2, 80, 40}, {4, 1, 128, 128}, {3, 3, 256, 256}, {32, 1, 32, 32},
+    };
+    static struct fixture f;
+    for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++)
+        for (int type = NUM_F32; type <= NUM_F16; type++) {
+            fixture_open(&f, (enum num_id)type, shapes[i].heads, shapes[i].kv_heads, shapes[i].dim, shapes[i].n_rot);
+            static const uint32_t lengths[] = {1, 2, 17, 255, 256, 257, 1025, 1300};
+            for (size_t j = 0; j < sizeof lengths / sizeof *lengths; j++) {
+                place_in_order(&f, lengths[j], lengths[j] / 5);
+                check(&f, 1);
+                if (lengths[j] >= 17) check(&f, 17);
+            }
+            fixture_close(&f);
+        }
+}
+
+static void assert_same_bits(const struct fixture *f, const float *a, const float *b, size_t n_rows) {
+    assert_memory_equal(a, b, n_rows * f->shape.n_heads * f->shape.head_dim_v * sizeof *a);
+}
+
+static void the_bits_depend_neither_on_threads_nor_on_the_split_of_a_batch(void **state) {
+    (void)state;
+    static struct fixture f;
+    fixture_open(&f, NUM_F16, 8, 2, 64, 64);
+    place_in_order(&f, 2600, 44);
+    float *q = make_queries(&f, 40), *want = run(&f, q, 40, 40, 1);
+    static const size_t splits[] = {1, 2, 3, 4, 5, 9, 39, 40};
+    for (size_t i = 0; i < sizeof splits / sizeof *splits; i++)
+        for (int threads = 1; threads <= 3; threads++) {
+            float *got = run(&f, q, 40, splits[i], threads);
+            assert_same_bits(&f, got, want, 40);
+            free(got);
+        }
+    free(q);
+    free(want);
+    fixture_close(&f);
+}
+
+static void the_bits_do_not_depend_on_where_cells_lie(void **state) {
+    (void)state;
+    static struct fixture f;
+    uint32_t cell[1200], n = 1200;
+    fixture_open(&f, NUM_F16, 4, 2, 64, 64);
+    place_in_order(&f, n, 30);
+    float *q = make_queries(&f, 8), *want = run(&f, q, 8, 8, 2);
+    for (uint32_t i = 0; i < n; i++) cell[i] = i * 2 + (i % 3 == 0); /* scattered */
+    place(&f, cell, n, 30);
+    float *got = run(&f, q, 8, 8, 2);
+    assert_same_bits(&f, got, want, 8);
+    free(got);
+    for (uint32_t i = 0; i < n; i++) cell[i] = (i + 700) % 1400; /* shifted and wrapped */
+    place(&f, cell, n, 30);
+    got = run(&f, q, 8, 1, 1);
+    assert_same_bits(&f, got, want, 8);
+    free(got);
+    free(q);
+    free(want);
+    fixture_close(&f);
+}
+
+static void cells_behind_a_row_do_not_reach_it(void **state) {
+    (void)state;
+    static struct fixture f;
+    fixture_open(&f, NUM_F32, 2, 1, 16, 0);
+    place_in_order(&f, 300, 0);
+    float *q = make_queries(&f, 12), *want = run(&f, q, 12, 12, 1);
+    for (uint32_t d = 0; d < 16; d++) ((float *)(void *)row_of(&f, 299, 0, true))[d] = 1e6f;
+    float *got = run(&f, q, 12, 12, 1);
+    assert_same_bits(&f, got, want, 11);
+    assert_true(memcmp(got + 11 * 32, want + 11 * 32, 32 * sizeof *got) != 0);
+    free(q);
+    free(want);
+    free(got);
+    fixture_close(&f);
+}
+
+static int all_tests(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(attention_equals_a_naive_one_for_every_shape),
+        cmocka_unit_test(the_bits_depend_neither_on_threads_nor_on_the_split_of_a_batch),
+        cmocka_unit_test(the_bits_do_not_depend_on_where_cells_lie),
+        cmocka_unit_test(cells_behind_a_row_do_not_reach_it),
+    };
+    return cmocka_run_group_tests_name(cpu_isa_name(cpu_isa()), tests, NULL, NULL);
+}
+
+int main(void) {
+    if (getenv("KVETCH_ISA")) return all_tests();
+    int failed = 0;
+    for (int isa = CPU_PORTABLE; isa <= (int)cpu_isa(); isa++) {
+        pid_t child = fork();
+        if (child == 0) {
+            setenv("KVETCH_ISA", cpu_isa_name((enum cpu_isa)isa), 1);
+            execl("/proc/self/exe", "test_attention", (char *)NULL);
+            _exit(127);
+        }
+        int status = 1;
+        waitpid(child, &status, 0);
+        failed |= status;
+    }
+    return failed != 0;
+}
