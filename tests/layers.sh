@@ -48,7 +48,7 @@ only() {
 only '(ncursesw/)?(curses|ncurses)\.h' 'ui/.*'
 only 'readline/.*\.h' 'ui/.*'
 only 'cblas\.h' 'model/blas\.c'
-only 'sqlite3\.h' 'app/store\.c'
+only 'sqlite3\.h' 'app/store[a-z_]*\.c'
 only 'curl/curl\.h' 'app/remote\.c'
 only 'yaml\.h' 'config/yaml\.c'
 only 'pcre2\.h' 'model/pretokenizer\.c'
