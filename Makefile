@@ -24,6 +24,7 @@ endif
 OBJ       := $(SRC:%.c=$(BUILD)/%.o) $(BUILD)/config/personas.o
 LIB_OBJ   := $(filter-out $(BUILD)/app/main.o,$(OBJ))
 TESTS     := $(patsubst tests/%.c,$(BUILD)/tests/%,$(wildcard tests/test_*.c))
+BENCHES   := $(patsubst tests/%.c,$(BUILD)/tests/%,$(wildcard tests/bench_*.c))
 SUPPORT   := $(patsubst tests/%.c,$(BUILD)/tests/%.o,$(wildcard tests/support_*.c))
 
 WARN      := -Wall -Wextra -Wshadow -Wconversion -Wvla $(if $(WERROR),-Werror)
@@ -38,6 +39,8 @@ LIBS      := $(shell pkg-config --libs $(PKGS) 2>/dev/null) -lm -ldl -pthread
 # Instruction sets are chosen at run time: only these files may use them.
 %_avx2.o:   ISA := -mavx2 -mfma -mf16c
 %_avx512.o: ISA := -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512vnni -mavx512bf16 -mavx2 -mfma -mf16c -mprefer-vector-width=512
+
+MAKEFLAGS += --no-print-directory
 
 .DELETE_ON_ERROR:
 .SECONDARY:
@@ -70,6 +73,9 @@ $(BUILD)/config/personas.o: $(BUILD)/config/personas.c
 $(BUILD)/tests/test_%: $(BUILD)/tests/test_%.o $(SUPPORT) $(BUILD)/libkvetch.a
 	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $(filter %.o,$^) $(BUILD)/libkvetch.a $(LIBS) -lcmocka
 
+$(BUILD)/tests/bench_%: $(BUILD)/tests/bench_%.o $(BUILD)/libkvetch.a
+	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $< $(BUILD)/libkvetch.a $(LIBS)
+
 run: $(BUILD)/kvetch ## build and open a chat: make run MODEL=file.gguf
 	@if [ -z "$(MODEL)" ]; then \
 	  echo "kvetch needs a model for now: make run MODEL=file.gguf (any llama, qwen2 or qwen3 GGUF)"; \
@@ -87,6 +93,9 @@ asan: ## the tests under AddressSanitizer and UBSan
 tsan: ## the tests under ThreadSanitizer
 	@$(MAKE) BUILD=build/tsan OPT="-O1 -g" SAN="-fsanitize=thread" test
 
+bench: $(BENCHES) ## time the kernels alone (a whole model: build/kvetch bench -m FILE)
+	@for b in $(BENCHES); do echo "== $$b"; $$b || exit 1; done
+
 layers: ## check who includes whom
 	@sh tests/layers.sh
 
@@ -102,4 +111,4 @@ uninstall: ## remove what install put there
 clean: ## remove everything that was built
 	rm -rf build
 
--include $(OBJ:.o=.d) $(TESTS:=.d) $(SUPPORT:.o=.d)
+-include $(OBJ:.o=.d) $(TESTS:=.d) $(BENCHES:=.d) $(SUPPORT:.o=.d)
