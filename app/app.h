@@ -13,20 +13,20 @@
 
 struct app {
     struct settings *settings; /* flags, persona and configuration file applied */
-    const char *program;       /* argv[0] */
     char *message;             /* the words of the command line joined by blanks; NULL: none */
-    char *config_dir;          /* $XDG_CONFIG_HOME/kvetch */
+    bool name_stdin;           /* one of the words was "-", which is not in the message */
     char *data_dir;            /* --data, or $XDG_DATA_HOME/kvetch: holds kvetch.db */
     char *cache_dir;           /* snapshots: $XDG_CACHE_HOME/kvetch, or DIR/cache with --data DIR */
-    char *state_dir;           /* $XDG_STATE_HOME/kvetch: history, log */
     struct worker *worker;     /* NULL until app_start */
     struct store *store;       /* NULL until app_open_store */
 };
 
-/* Parses the command line (argv without a subcommand's name and own flags), then applies persona and configuration file. Words are left
- * in words[] (room for argc), *n_words. */
+/* Parses flags (argv without the program's name and a subcommand's name and own flags). The other words are left in words[] (room for
+ * argc, borrowed from argv), *n_words. */
 int app_open(struct app *a, int argc, char **argv, const char **words, size_t *n_words, struct err *e);
-void app_close(struct app *a); /* also after a failed app_open */
+/* Applies persona and configuration file to the settings, and finds the folders. */
+int app_configure(struct app *a, struct err *e);
+void app_close(struct app *a); /* also after a failure of these */
 
 /* Starts the engine thread, where it does not run yet. */
 int app_start(struct app *a, struct err *e);

@@ -89,7 +89,8 @@ uint64_t worker_restore(struct worker *w, const char *path);     /* ERROR: refus
 enum worker_limit { WORKER_SET_EVICT, WORKER_SET_BOUND, WORKER_GROW_TO, WORKER_SHRINK };
 uint64_t worker_set_limit(struct worker *w, enum worker_limit what, int64_t value); /* value: enum kv_evict, cells, cells, nothing */
 
-/* Stops every request made so far: a running reply ends with FINISH_CANCEL, a waiting one at once. Also from a signal handler. */
+/* Stops every reply asked for so far: a running one ends with FINISH_CANCEL, a waiting one fails with ERR_CANCELLED. Other requests are
+ * served all the same. Also from a signal handler. */
 void worker_cancel(struct worker *w);
 
 /* Any thread; false while nothing is loaded. */
