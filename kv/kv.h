@@ -133,6 +133,9 @@ struct kv_batch {
  * at the bound. All or nothing. ERR_CONTEXT under stop; ERR_MEMORY when not even evicting helps.
  * first: index of token[0] in the conversation (from plan.todo); (size_t)-1 appends. */
 int kv_begin(struct kv *c, int seq, const int32_t *token, uint32_t n, size_t first, struct kv_batch *b, struct err *e);
+/* The most tokens that kv_begin can place now, evicting where the mode allows (memory that is refused may allow less). Never
+ * less than kv_sync's plan.n_todo_tokens before the first of them. */
+size_t kv_batch_room(const struct kv *c, int seq);
 void kv_finish(struct kv *c, struct kv_batch *b);
 void kv_abandon(struct kv *c, struct kv_batch *b); /* as if kv_begin had not been called (a growth or eviction stays) */
 

@@ -1,0 +1,246 @@
+/* kv_cache: opening and closing, and a micro-batch's way into the cache and to attention. */
+#include "kv/kv_cache.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define RETRY_US 1000000 /* a refused growth is not asked for again within it: a token must not wait for a refusal */
+
+/* ---- opening ---- */
+
+/* Fills the layout; false where the shape is impossible. */
+static bool lay_out(struct kv_layout *l, const struct kv_config *g) {
+    size_t k_row = num_row_bytes(g->type_k, g->head_dim_k), v_row = num_row_bytes(g->type_v, g->head_dim_v);
+    size_t page = (size_t)sysconf(_SC_PAGESIZE), k, v, layer, block;
+    if (!k_row || !v_row || !g->n_layers || !g->n_kv_heads) return false;
+    if (__builtin_mul_overflow(k_row * KV_BLOCK, g->n_kv_heads, &k) || __builtin_mul_overflow(v_row * KV_BLOCK, g->n_kv_heads, &v)) return false;
+    if (__builtin_add_overflow(k, v, &layer) || __builtin_mul_overflow(layer, g->n_layers, &block) || block > SIZE_MAX / 8) return false;
+    *l = (struct kv_layout){.block_bytes = (block + page - 1) / page * page,
+                            .layer_bytes = layer,
+                            .k_head_bytes = k_row * KV_BLOCK,
+                            .k_row_bytes = k_row,
+                            .v_base = k,
+                            .v_head_bytes = v_row * KV_BLOCK,
+                            .v_row_bytes = v_row,
+                            .type_k = g->type_k,
+                            .type_v = g->type_v};
+    return true;
+}
+
+static int check_type(const struct num_type *t, uint32_t head_dim, const char *what, struct err *e) {
+    if (t->id != NUM_F32 && t->id != NUM_F16) return err_set(e, ERR_USAGE, "the cache cannot hold %s as %s; f16 and f32 it can", what, t->name);
+    if (head_dim == 0 || head_dim % t->block) return err_set(e, ERR_USAGE, "a head of %u %s does not divide into blocks of %s", head_dim, what, t->name);
+    return 0;
+}
+
+static int check_config(const struct kv_config *g, struct err *e) {
+    if (g->bound < KV_MIN_BOUND) return err_set(e, ERR_USAGE, "a context of %u cells is too small; the least is %u", g->bound, KV_MIN_BOUND);
+    if (g->evict_free < 0 || g->evict_free > 1) return err_set(e, ERR_USAGE, "an eviction cannot free a share of %g; it is more than 0 and at most 1", g->evict_free);
+    int rc = check_type(g->type_k, g->head_dim_k, "keys", e);
+    return rc ? rc : check_type(g->type_v, g->head_dim_v, "values", e);
+}
+
+int kv_open(struct kv **out, const struct kv_config *g, struct err *e) {
+    *out = NULL;
+    int rc = check_config(g, e);
+    if (rc) return rc;
+    struct kv *c = calloc(1, sizeof *c);
+    if (!c) return err_set(e, ERR_MEMORY, "no memory for a cache");
+    pthread_mutex_init(&c->lock, NULL);
+    c->config = *g;
+    if (c->config.evict_free == 0) c->config.evict_free = 0.5;
+    if (c->config.start > g->bound) c->config.start = g->bound;
+    if (c->config.start == 0) c->config.start = 1;
+    if (!lay_out(&c->layout, g)) {
+        rc = err_set(e, ERR_USAGE, "no cache can hold %u layers of %u heads", g->n_layers, g->n_kv_heads);
+        goto out;
+    }
+    c->cell_bytes = c->layout.layer_bytes * g->n_layers / KV_BLOCK;
+    rc = kv_set_evict(c, g->evict, e);
+    if (rc) goto out;
+    if (kv_arena_open(&c->arena, c->layout.block_bytes, kv_blocks(g->bound), true)) {
+        rc = err_set(e, ERR_MEMORY, "no address space holds a cache of %u cells of %zu bytes", g->bound, c->cell_bytes);
+        goto out;
+    }
+    rc = kv_growth_make(c, c->config.start, false, "opened", e);
+out:
+    if (rc) {
+        kv_close(c);
+        return rc;
+    }
+    *out = c;
+    return 0;
+}
+
+void kv_close(struct kv *c) {
+    if (!c) return;
+    for (int s = 0; s < KV_MAX_SEQS; s++) kv_seq_free(&c->seq[s]);
+    kv_cells_free(&c->cells);
+    kv_arena_close(&c->arena);
+    free(c->touched);
+    free(c->running.run);
+    free(c->running.cell);
+    free(c->span);
+    free(c->offset);
+    free(c->range);
+    free(c->todo);
+    pthread_mutex_destroy(&c->lock);
+    free(c);
+}
+
+const struct kv_layout *kv_get_layout(const struct kv *c) { return &c->layout; }
+
+/* ---- a micro-batch ---- */
+
+/* Room for n more cells of seq: by growing, or else by evicting. */
+static int make_room(struct kv *c, int seq, uint32_t n, struct err *e) {
+    uint32_t bound = c->config.bound, limit = bound;
+    uint64_t need = (uint64_t)c->cells.used + n;
+    uint32_t to = need < bound ? (uint32_t)need : bound;
+    int rc = 0;
+    if (to > c->cells.n) {
+        if (c->refused_us && kv_now_us() - c->refused_us < RETRY_US) rc = err_set(e, ERR_MEMORY, "no memory for more than %u cells", c->cells.n);
+        else rc = kv_growth_make(c, to, false, "full", e);
+        if (rc) limit = c->cells.n;
+    }
+    if (need <= limit) return 0;
+    if (rc && c->config.evict == KV_EVICT_STOP) return rc;
+    struct err why = {0};
+    int code = kv_evict_make_room(c, seq, n, limit, &why);
+    if (code && rc) return rc; /* what is in the way is the memory */
+    if (code) return err_set(e, code, "%s", why.text);
+    return 0;
+}
+
+static int size_batch(struct kv *c, uint32_t n) {
+    struct kv_running *r = &c->running;
+    if (n <= r->cap) return 0;
+    uint32_t cap = n < 512 ? 512 : n;
+    void *cell = realloc(r->cell, cap * sizeof *r->cell);
+    if (!cell) return -1;
+    r->cell = cell;
+    void *run = realloc(r->run, cap * sizeof *r->run);
+    if (!run) return -1;
+    r->run = run;
+    r->cap = cap;
+    return 0;
+}
+
+/* The batch's cells as runs. */
+static void make_runs(struct kv_running *r) {
+    r->n_runs = 0;
+    for (uint32_t i = 0; i < r->n; i++) {
+        struct kv_run *z = r->n_runs ? &r->run[r->n_runs - 1] : NULL;
+        if (z && z->cell + z->n == r->cell[i]) z->n++;
+        else r->run[r->n_runs++] = (struct kv_run){.pos = r->pos + i, .index = r->index + i, .cell = r->cell[i], .n = 1};
+    }
+}
+
+static void touch(struct kv *c, uint32_t block) {
+    c->n_touched += !c->touched[block];
+    c->touched[block] = 1;
+}
+
+/* Whether a token with that index may come next: nothing but what has left may lie in between. */
+static bool follows(const struct kv_seq *s, size_t index) {
+    return index >= s->n_tokens && kv_seq_count_left(s, s->n_tokens, index) == index - s->n_tokens;
+}
+
+int kv_begin(struct kv *c, int seq, const int32_t *token, uint32_t n, size_t first, struct kv_batch *b, struct err *e) {
+    assert(!c->running.on && seq >= 0 && seq < KV_MAX_SEQS && n > 0);
+    struct kv_seq *s = &c->seq[seq];
+    struct kv_running *r = &c->running;
+    size_t index = first == SIZE_MAX ? s->n_tokens : first;
+    if (!follows(s, index)) return err_set(e, ERR_USAGE, "token %zu cannot follow the %zu tokens of the sequence", index, s->n_tokens);
+    if (size_batch(c, n)) return err_set(e, ERR_MEMORY, "no memory for a batch of %u tokens", n);
+    int rc = make_room(c, seq, n, e);
+    if (rc) return rc;
+    if (kv_seq_reserve(s, c->cells.n, index + n)) return err_set(e, ERR_MEMORY, "no memory to remember %zu tokens", index + n);
+    memcpy(s->token + index, token, n * sizeof *token);
+    uint32_t limit = c->cells.n < c->config.bound ? c->cells.n : c->config.bound;
+    if (!kv_cells_find(&c->cells, limit, n, r->cell)) return err_set(e, ERR_MEMORY, "no %u free cells among %u", n, limit);
+    r->on = true;
+    r->seq = seq;
+    r->index = index;
+    r->n = n;
+    r->pos = kv_seq_next_pos(s);
+    make_runs(r);
+    for (uint32_t i = 0; i < n; i++) touch(c, r->cell[i] / KV_BLOCK);
+    *b = (struct kv_batch){.seq = seq, .n = n, .pos = r->pos, .cell = r->cell};
+    return 0;
+}
+
+void kv_finish(struct kv *c, struct kv_batch *b) {
+    struct kv_running *r = &c->running;
+    struct kv_seq *s = &c->seq[r->seq];
+    assert(r->on && b->seq == r->seq && b->n == r->n);
+    for (size_t i = 0; i < r->n_runs; i++) {
+        kv_cells_own(&c->cells, r->run[i].cell, r->run[i].n, r->seq);
+        kv_seq_push(s, &r->run[i]);
+    }
+    s->n_tokens = r->index + r->n;
+    r->on = false;
+    *b = (struct kv_batch){0};
+    kv_stats_publish(c);
+}
+
+void kv_abandon(struct kv *c, struct kv_batch *b) {
+    assert(c->running.on && b->seq == c->running.seq);
+    c->cells.hint = c->running.cell[0];
+    c->running.on = false;
+    *b = (struct kv_batch){0};
+    kv_stats_publish(c);
+}
+
+void kv_write(struct kv *c, const struct kv_batch *b, uint32_t layer, uint32_t i0, uint32_t i1, const float *k, size_t k_stride, const float *v,
+              size_t v_stride) {
+    const struct kv_layout *l = &c->layout;
+    const struct kv_config *g = &c->config;
+    assert(layer < g->n_layers && i1 <= b->n);
+    for (uint32_t i = i0; i < i1; i++, k += k_stride, v += v_stride) {
+        uint32_t cell = b->cell[i] % KV_BLOCK;
+        uint8_t *at = c->arena.base + (size_t)(b->cell[i] / KV_BLOCK) * l->block_bytes + layer * l->layer_bytes;
+        uint8_t *k_row = at + cell * l->k_row_bytes, *v_row = at + l->v_base + cell * l->v_row_bytes;
+        for (uint32_t h = 0; h < g->n_kv_heads; h++) {
+            l->type_k->from_f32(k + (size_t)h * g->head_dim_k, k_row + h * l->k_head_bytes, g->head_dim_k);
+            l->type_v->from_f32(v + (size_t)h * g->head_dim_v, v_row + h * l->v_head_bytes, g->head_dim_v);
+        }
+    }
+}
+
+/* ---- what attention reads ---- */
+
+/* Number of the offset in the view, adding it where it is new. Runs of equal offset stand together, so the last one
+ * added is nearly always the one. */
+static uint32_t offset_index(const struct kv *c, struct kv_view *v, int64_t offset) {
+    for (size_t i = v->n_offsets; i > 0; i--)
+        if (c->offset[i - 1] == offset) return (uint32_t)(i - 1);
+    c->offset[v->n_offsets] = offset;
+    return (uint32_t)v->n_offsets++;
+}
+
+/* Adds the run to the view, a span for each block. */
+static void view_run(const struct kv *c, struct kv_view *v, const struct kv_run *r) {
+    uint32_t rot = offset_index(c, v, r->offset), cell = r->cell, left = r->n;
+    int64_t pos = kv_run_first(r);
+    while (left) {
+        uint32_t first = cell % KV_BLOCK, n = KV_BLOCK - first < left ? KV_BLOCK - first : left;
+        c->span[v->n_spans++] = (struct kv_span){
+            .block = c->arena.base + (size_t)(cell / KV_BLOCK) * c->layout.block_bytes, .first = first, .n = n, .pos = pos, .rot = rot};
+        cell += n;
+        left -= n;
+        pos += n;
+    }
+    v->n_cells += r->n;
+}
+
+void kv_get_view(struct kv *c, const struct kv_batch *b, struct kv_view *v) {
+    const struct kv_seq *s = &c->seq[b->seq];
+    const struct kv_running *r = &c->running;
+    *v = (struct kv_view){.span = c->span, .offset = c->offset};
+    for (size_t i = 0; i < s->n_runs; i++) view_run(c, v, &s->run[i]);
+    if (r->on && r->seq == b->seq)
+        for (size_t i = 0; i < r->n_runs; i++) view_run(c, v, &r->run[i]);
+}

@@ -1,0 +1,104 @@
+/* kv_cache: what stands behind struct kv, for the files of kv/ alone (and for tests that look inside). */
+#ifndef KV_KV_CACHE_H
+#define KV_KV_CACHE_H
+
+#include <pthread.h>
+
+#include "kv/kv.h"
+#include "kv/kv_arena.h"
+#include "kv/kv_cells.h"
+#include "kv/kv_seq.h"
+
+#define KV_EVENTS 256 /* kept for kv_events */
+
+struct kv_event_log {
+    struct kv_event event[KV_EVENTS]; /* event number n lies at (n - 1) % KV_EVENTS */
+    uint64_t n;                       /* number of the last one */
+    uint32_t n_grow, n_shrink;
+    uint64_t evicted_tokens, evicted_turns;
+    uint32_t slid;                    /* tokens that slid out since the last event that told of it */
+};
+
+/* The batch between kv_begin and kv_finish. */
+struct kv_running {
+    bool on;
+    int seq;
+    size_t index;         /* token index of its first token */
+    struct kv_run *run;
+    size_t n_runs;
+    uint32_t *cell;       /* [n] */
+    uint32_t n, cap;      /* cap: of run and cell */
+    int64_t pos;
+};
+
+struct kv {
+    struct kv_config config; /* bound and evict may change; start, step and keep are as given */
+    struct kv_layout layout;
+    size_t cell_bytes;
+    struct kv_arena arena;
+    struct kv_cells cells;   /* as many as the committed blocks have */
+    uint8_t *touched;        /* [blocks] whether anything was ever written there */
+    uint32_t n_touched;
+    struct kv_seq seq[KV_MAX_SEQS];
+    struct kv_running running;
+
+    struct kv_span *span;    /* [cells.n] of kv_get_view */
+    int64_t *offset;         /* [cells.n] */
+    struct kv_range *range;  /* scratch of eviction: [n_turns + 2] */
+    size_t cap_ranges;
+    struct kv_range *todo;   /* [n_turns + 2] of kv_sync */
+    size_t cap_todo;
+
+    struct kv_event_log log;
+    uint64_t refused_us;     /* when a growth was last refused; 0: never */
+    pthread_mutex_t lock;    /* guards stats alone */
+    struct kv_stats stats;   /* the copy that other threads may take */
+};
+
+static inline uint32_t kv_blocks(uint64_t cells) { return (uint32_t)((cells + KV_BLOCK - 1) / KV_BLOCK); }
+
+/* kv_growth */
+/* Sees to it that the arena holds at least that many cells (<= bound), by the policy's steps; exact: no more than that.
+ * ERR_MEMORY: refused, with everything as it was. */
+int kv_growth_make(struct kv *c, uint32_t cells, bool exact, const char *reason, struct err *e);
+/* Cells that the arena would hold after growing for `cells`, by the policy alone. */
+uint32_t kv_growth_target(const struct kv *c, uint32_t cells);
+/* Gives back wholly free blocks: those behind the last cell in use, but not below floor blocks, are uncommitted; the
+ * pages of those in the middle are returned. */
+void kv_growth_shrink(struct kv *c, uint32_t floor, const char *reason);
+/* The same, but only where it is worth it, so that memory does not go back and forth; soon: cells about to be needed. */
+void kv_growth_settle(struct kv *c, uint32_t soon, const char *reason);
+
+/* kv_events */
+uint64_t kv_now_us(void);
+void kv_event_size(struct kv *c, enum kv_event_kind kind, uint32_t blocks_before, uint64_t bytes_before, uint64_t since_us, const char *reason);
+void kv_event_evict(struct kv *c, size_t tokens, size_t turns, bool slid, uint64_t since_us, const char *reason);
+void kv_stats_publish(struct kv *c);
+
+/* kv_evict */
+/* What a conversation needs, or will need once a prompt is computed. */
+struct kv_ask {
+    int seq;
+    const struct kv_turn *turn; size_t n_turns; /* starts in order; none: one open-ended turn */
+    size_t n_keep;
+    size_t live_end;   /* tokens before it are live or have left, */
+    size_t end;        /* those from it to here are still to be computed */
+    size_t extra;      /* cells for what follows */
+    size_t limit;      /* cells that this sequence may use alone */
+    bool whole_last;   /* the last turn may not be cut */
+};
+struct kv_dropped {
+    struct kv_range *range; size_t n;     /* token indices to drop, in order; scratch of the cache */
+    size_t tokens, turns;                 /* newly dropped */
+};
+/* Decides what leaves. Nothing changes. ERR_CONTEXT with both counts where it cannot be made to fit; ERR_MEMORY. */
+int kv_evict_plan(struct kv *c, const struct kv_ask *a, struct kv_dropped *d, struct err *e);
+void kv_evict_apply(struct kv *c, int seq, const struct kv_dropped *d);
+/* Frees room for n more cells of seq within limit cells of the whole cache. */
+int kv_evict_make_room(struct kv *c, int seq, uint32_t n, uint32_t limit, struct err *e);
+size_t kv_evict_keep(const struct kv *c, size_t n_keep); /* the kept part that the mode and the settings make of it */
+/* Cells of the cache that seq does not own alone: they are not its to give. */
+size_t kv_evict_others(const struct kv *c, int seq);
+size_t kv_evict_reply_cells(const struct kv *c); /* cells that must stay free behind a prompt */
+
+#endif

@@ -1,0 +1,30 @@
+/* kv_cells: who owns which cell, and where a free one is. Owner thread only. */
+#ifndef KV_KV_CELLS_H
+#define KV_KV_CELLS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct kv_cells {
+    uint64_t *owner;   /* [n] one bit a sequence; 0: free */
+    uint32_t n;        /* cells of the committed blocks */
+    uint32_t used;     /* cells with an owner */
+    uint32_t n_shared; /* cells with several */
+    uint32_t hint;     /* where the search for a free cell starts */
+};
+
+int kv_cells_resize(struct kv_cells *t, uint32_t n); /* 0, or -1 for want of memory; cells beyond n must be free */
+void kv_cells_free(struct kv_cells *t);
+
+void kv_cells_own(struct kv_cells *t, uint32_t cell, uint32_t n, int seq);
+void kv_cells_disown(struct kv_cells *t, uint32_t cell, uint32_t n, int seq); /* a cell without owner is free */
+/* Cells of [cell, cell + n) that no other sequence owns. */
+uint32_t kv_cells_count_sole(const struct kv_cells *t, uint32_t cell, uint32_t n);
+/* Fills out with n free cells below limit, from the hint on, wrapping; false, with nothing changed, where fewer are free.
+ * They stay free until they are owned. */
+bool kv_cells_find(struct kv_cells *t, uint32_t limit, uint32_t n, uint32_t *out);
+/* One more than the last cell that is owned. */
+uint32_t kv_cells_end(const struct kv_cells *t);
+bool kv_cells_block_free(const struct kv_cells *t, uint32_t block);
+
+#endif

@@ -1,0 +1,94 @@
+/* kv_events: what happened to the cache, kept for display, and how things stand. */
+#include <string.h>
+#include <time.h>
+
+#include "kv/kv_cache.h"
+
+uint64_t kv_now_us(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (uint64_t)t.tv_sec * 1000000u + (uint64_t)t.tv_nsec / 1000u;
+}
+
+static struct kv_event *add(struct kv *c, enum kv_event_kind kind, uint64_t since_us, const char *reason) {
+    struct kv_event *ev = &c->log.event[c->log.n++ % KV_EVENTS];
+    uint32_t cells = c->arena.n_blocks * KV_BLOCK;
+    *ev = (struct kv_event){.kind = kind, .n = c->log.n, .cells_before = cells, .cells_after = cells, .reason = reason};
+    ev->bytes_before = ev->bytes_after = c->arena.committed_bytes;
+    ev->us = (double)(kv_now_us() - since_us);
+    return ev;
+}
+
+void kv_event_size(struct kv *c, enum kv_event_kind kind, uint32_t blocks_before, uint64_t bytes_before, uint64_t since_us, const char *reason) {
+    struct kv_event *ev = add(c, kind, since_us, reason);
+    ev->cells_before = blocks_before * KV_BLOCK;
+    ev->bytes_before = bytes_before;
+    c->log.n_grow += kind == KV_EVENT_GROW;
+    c->log.n_shrink += kind == KV_EVENT_SHRINK;
+    kv_stats_publish(c);
+}
+
+/* A sliding window drops something for every token: it is told at the first, then once a block. */
+void kv_event_evict(struct kv *c, size_t tokens, size_t turns, bool slid, uint64_t since_us, const char *reason) {
+    bool first = slid && c->log.slid == 0;
+    c->log.evicted_tokens += tokens;
+    c->log.evicted_turns += turns;
+    if (slid) {
+        c->log.slid += (uint32_t)tokens;
+        if (!first && c->log.slid <= KV_BLOCK) return;
+        tokens = first ? tokens : c->log.slid - 1;
+        c->log.slid = 1;
+    }
+    struct kv_event *ev = add(c, KV_EVENT_EVICT, since_us, reason);
+    ev->evicted_tokens = (uint32_t)tokens;
+    ev->evicted_turns = (uint32_t)turns;
+}
+
+size_t kv_events(const struct kv *c, uint64_t after, struct kv_event *ev, size_t max) {
+    uint64_t oldest = c->log.n > KV_EVENTS ? c->log.n - KV_EVENTS : 0;
+    if (after < oldest) after = oldest;
+    size_t n = 0;
+    for (; n < max && after + n < c->log.n; n++) ev[n] = c->log.event[(after + n) % KV_EVENTS];
+    return n;
+}
+
+static uint32_t count_offsets(const struct kv_seq *s) {
+    uint32_t n = 0;
+    for (size_t i = 0; i < s->n_runs; i++) n += i == 0 || s->run[i].offset != s->run[i - 1].offset;
+    return n;
+}
+
+void kv_stats_publish(struct kv *c) {
+    uint64_t cap = c->arena.cap_blocks;
+    struct kv_stats s = {
+        .used = c->cells.used,
+        .committed = c->cells.n,
+        .reserved = (uint32_t)cap * KV_BLOCK,
+        .bound = c->config.bound,
+        .used_bytes = (uint64_t)c->cells.used * c->cell_bytes,
+        .committed_bytes = c->arena.committed_bytes,
+        .reserved_bytes = c->arena.reserved_bytes,
+        .cell_bytes = c->cell_bytes,
+        .block_bytes = c->layout.block_bytes,
+        .touched_bytes = (uint64_t)c->n_touched * c->layout.block_bytes,
+        .n_grow = c->log.n_grow,
+        .n_shrink = c->log.n_shrink,
+        .evicted_tokens = c->log.evicted_tokens,
+        .evicted_turns = c->log.evicted_turns,
+        .grow = c->config.grow,
+        .evict = c->config.evict,
+        .n_runs = (uint32_t)c->seq[0].n_runs,
+        .n_offsets = count_offsets(&c->seq[0]),
+    };
+    pthread_mutex_lock(&c->lock);
+    s.room_bytes = c->stats.room_bytes;
+    s.room_limit = c->stats.room_limit;
+    c->stats = s;
+    pthread_mutex_unlock(&c->lock);
+}
+
+void kv_get_stats(struct kv *c, struct kv_stats *s) {
+    pthread_mutex_lock(&c->lock);
+    *s = c->stats;
+    pthread_mutex_unlock(&c->lock);
+}

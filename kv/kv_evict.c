@@ -1,0 +1,230 @@
+/* kv_evict: what leaves a conversation when it does not fit any more, by mode. */
+#include <assert.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+#include "kv/kv_cache.h"
+
+#define SINKS 4 /* a sliding window keeps its first tokens: attention leans on them (Xiao et al., 2023) */
+
+/* The state of one plan. Turn n_turns - 1 is the one in progress. */
+struct plan {
+    struct kv *c;
+    const struct kv_ask *a;
+    struct kv_dropped *d;
+    size_t kept;   /* cells of the kept part and of pinned turns */
+    size_t total;  /* cells of all that stays so far, with extra */
+};
+
+static size_t n_turns(const struct kv_ask *a) { return a->n_turns ? a->n_turns : 1; }
+
+static struct kv_range turn_range(const struct kv_ask *a, size_t i) {
+    size_t first = i == 0 ? a->n_keep : a->turn[i].first;
+    size_t end = i + 1 < a->n_turns ? a->turn[i + 1].first : a->end;
+    if (first < a->n_keep) first = a->n_keep;
+    if (end > a->end) end = a->end;
+    return (struct kv_range){first, end > first ? end - first : 0};
+}
+
+static bool pinned(const struct kv_ask *a, size_t i) { return a->n_turns && a->turn[i].pinned && i + 1 < a->n_turns; }
+
+/* Cells that tokens [from, to) take, or will, of those that are this sequence's alone. */
+static size_t cost(const struct kv *c, const struct kv_ask *a, size_t from, size_t to) {
+    size_t live = to < a->live_end ? to : a->live_end, n = 0;
+    if (from < live) n += kv_seq_count(&c->seq[a->seq], &c->cells, from, live, true);
+    size_t ahead = from > a->live_end ? from : a->live_end;
+    if (to > ahead) n += to - ahead;
+    return n;
+}
+
+static size_t cost_range(const struct plan *p, struct kv_range r) { return cost(p->c, p->a, r.first, r.first + r.n); }
+
+static void drop(struct plan *p, struct kv_range r, size_t cells) {
+    struct kv_dropped *d = p->d;
+    size_t end = r.first + r.n < p->a->live_end ? r.first + r.n : p->a->live_end;
+    d->tokens += r.n - kv_seq_count_left(&p->c->seq[p->a->seq], r.first, end);
+    d->range[d->n++] = r;
+    p->total -= cells;
+}
+
+/* The first tokens of r that take `cells` cells. */
+static struct kv_range cut_range(const struct plan *p, struct kv_range r, size_t cells) {
+    size_t lo = 0, hi = r.n;
+    while (lo < hi) {
+        size_t mid = lo + (hi - lo) / 2;
+        if (cost(p->c, p->a, r.first, r.first + mid) >= cells) hi = mid;
+        else lo = mid + 1;
+    }
+    return (struct kv_range){r.first, lo};
+}
+
+static int refuse(const struct plan *p, struct err *e) {
+    const struct kv_ask *a = p->a;
+    size_t last = cost_range(p, turn_range(a, n_turns(a) - 1)), beside = p->kept + a->extra;
+    return err_set(e, ERR_CONTEXT, "the message is %zu tokens, %zu fit beside the %zu that are kept (bound %u)", last,
+                   a->limit > beside ? a->limit - beside : 0, p->kept, p->c->config.bound);
+}
+
+/* Whole turns, the oldest first, until the share is free; in the end the oldest tokens of the turn in progress. */
+static int plan_shift(struct plan *p, struct err *e) {
+    const struct kv_ask *a = p->a;
+    size_t beside = a->limit > p->kept ? a->limit - p->kept : 0;
+    size_t share = (size_t)ceil(p->c->config.evict_free * (double)beside);
+    size_t goal = a->limit - (share < a->limit ? share : a->limit), last = n_turns(a) - 1;
+    for (size_t i = 0; i < last && (p->total > a->limit || p->total - a->extra > goal); i++) {
+        struct kv_range r = turn_range(a, i);
+        size_t cells = pinned(a, i) ? 0 : cost_range(p, r);
+        if (cells == 0) continue;
+        drop(p, r, cells);
+        p->d->turns++;
+    }
+    if (p->total <= a->limit) return 0;
+    if (a->whole_last) return refuse(p, e);
+    struct kv_range r = turn_range(a, last);
+    size_t own = cost_range(p, r), least = p->total - a->limit;
+    size_t want = p->total - a->extra > goal ? p->total - a->extra - goal : 0;
+    if (want < least) want = least;
+    if (beside >= 2 * KV_BLOCK) want = (want + KV_BLOCK - 1) / KV_BLOCK * KV_BLOCK;
+    if (want > own) want = own;
+    if (want < least) return refuse(p, e);
+    drop(p, cut_range(p, r, want), want);
+    return 0;
+}
+
+/* The oldest tokens, as many as are too many. */
+static int plan_slide(struct plan *p, struct err *e) {
+    const struct kv_ask *a = p->a;
+    const struct kv_seq *s = &p->c->seq[a->seq];
+    size_t last = n_turns(a) - 1, i = 0, first = kv_seq_find_index(s, a->n_keep);
+    /* Turns that have left altogether are passed over: there may be thousands, and this runs for every token. */
+    size_t index = first < s->n_runs ? s->run[first].index : a->live_end;
+    if (index > a->live_end) index = a->live_end;
+    for (size_t lo = 0, hi = last; lo < hi;) {
+        size_t mid = lo + (hi - lo + 1) / 2;
+        if (turn_range(a, mid).first <= index) i = lo = mid;
+        else hi = mid - 1;
+    }
+    for (; p->total > a->limit && i <= last; i++) {
+        if (pinned(a, i) || (i == last && a->whole_last)) continue;
+        struct kv_range r = turn_range(a, i);
+        size_t cells = cost_range(p, r), want = p->total - a->limit;
+        if (cells == 0) continue;
+        if (want < cells) drop(p, cut_range(p, r, want), want);
+        else {
+            drop(p, r, cells);
+            p->d->turns += i < last;
+        }
+    }
+    return p->total > a->limit ? refuse(p, e) : 0;
+}
+
+static int plan_stop(struct plan *p, struct err *e) {
+    const struct kv_ask *a = p->a;
+    return err_set(e, ERR_CONTEXT, "the context is full: %zu tokens do not fit into %zu cells, and the mode is stop", p->total, a->limit);
+}
+
+static const struct mode {
+    const char *name;
+    int (*plan)(struct plan *p, struct err *e); /* called where total > limit; NULL: not offered */
+    size_t reply_cells;
+    size_t least_keep;
+} modes[] = {
+    [KV_EVICT_SHIFT] = {"shift", plan_shift, 1, 0},
+    [KV_EVICT_SLIDE] = {"slide", plan_slide, 1, SINKS},
+    [KV_EVICT_STOP] = {"stop", plan_stop, 0, 0},
+    [KV_EVICT_RESEED] = {"reseed", NULL, 1, 0},
+};
+
+int kv_evict_find(const char *name) {
+    for (int i = 0; i < (int)(sizeof modes / sizeof *modes); i++)
+        if (!strcasecmp(modes[i].name, name)) return i;
+    return -1;
+}
+
+const char *kv_evict_name(enum kv_evict m) { return modes[m].name; }
+
+int kv_set_evict(struct kv *c, enum kv_evict m, struct err *e) {
+    if (!modes[m].plan) return err_set(e, ERR_USAGE, "the eviction mode \"%s\" is not available; shift, slide and stop are", modes[m].name);
+    c->config.evict = m;
+    kv_stats_publish(c);
+    return 0;
+}
+
+size_t kv_evict_reply_cells(const struct kv *c) { return modes[c->config.evict].reply_cells; }
+
+size_t kv_evict_keep(const struct kv *c, size_t n_keep) {
+    if (n_keep == 0) n_keep = c->config.keep;
+    size_t least = modes[c->config.evict].least_keep;
+    return n_keep < least ? least : n_keep;
+}
+
+size_t kv_evict_others(const struct kv *c, int seq) {
+    return c->cells.used - kv_seq_count(&c->seq[seq], &c->cells, 0, SIZE_MAX, true);
+}
+
+int kv_evict_plan(struct kv *c, const struct kv_ask *a, struct kv_dropped *d, struct err *e) {
+    struct plan p = {.c = c, .a = a, .d = d};
+    *d = (struct kv_dropped){.range = c->range};
+    p.total = cost(c, a, 0, a->end) + a->extra;
+    if (p.total <= a->limit) return 0;
+    if (c->cap_ranges < n_turns(a) + 2) {
+        size_t cap = n_turns(a) * 2 + 16;
+        struct kv_range *r = realloc(c->range, cap * sizeof *r);
+        if (!r) return err_set(e, ERR_MEMORY, "no memory to plan an eviction of %zu turns", n_turns(a));
+        c->range = d->range = r;
+        c->cap_ranges = cap;
+    }
+    p.kept = cost(c, a, 0, a->n_keep < a->end ? a->n_keep : a->end);
+    if (modes[c->config.evict].plan != plan_slide || a->whole_last)
+        for (size_t i = 0; i < n_turns(a); i++)
+            if (pinned(a, i)) p.kept += cost_range(&p, turn_range(a, i));
+    return modes[c->config.evict].plan(&p, e);
+}
+
+void kv_evict_apply(struct kv *c, int seq, const struct kv_dropped *d) {
+    struct kv_seq *s = &c->seq[seq];
+    for (size_t i = 0; i < d->n; i++) {
+        kv_seq_drop(s, &c->cells, seq, d->range[i]);
+        kv_seq_add_left(s, d->range[i]);
+    }
+}
+
+/* The conversation as it stands, about to take n more tokens. */
+static struct kv_ask ask_for(const struct kv *c, int seq, size_t n, size_t limit) {
+    const struct kv_seq *s = &c->seq[seq];
+    size_t others = kv_evict_others(c, seq);
+    return (struct kv_ask){.seq = seq,
+                           .turn = s->turn,
+                           .n_turns = s->n_turns,
+                           .n_keep = kv_evict_keep(c, s->n_keep),
+                           .live_end = s->n_tokens,
+                           .end = s->n_tokens,
+                           .extra = n,
+                           .limit = limit > others ? limit - others : 0};
+}
+
+int kv_evict_make_room(struct kv *c, int seq, uint32_t n, uint32_t limit, struct err *e) {
+    uint64_t since = kv_now_us();
+    struct kv_ask a = ask_for(c, seq, n, limit);
+    struct kv_dropped d;
+    int rc = kv_evict_plan(c, &a, &d, e);
+    if (rc || d.n == 0) return rc;
+    kv_evict_apply(c, seq, &d);
+    kv_event_evict(c, d.tokens, d.turns, c->config.evict == KV_EVICT_SLIDE, since, "full");
+    return 0;
+}
+
+size_t kv_batch_room(const struct kv *c, int seq) {
+    struct kv_ask a = ask_for(c, seq, 0, c->config.bound);
+    size_t stays = cost(c, &a, 0, a.end);
+    if (modes[c->config.evict].plan != plan_stop) {
+        stays = cost(c, &a, 0, a.n_keep < a.end ? a.n_keep : a.end);
+        for (size_t i = 0; i < n_turns(&a); i++) {
+            struct kv_range r = turn_range(&a, i);
+            if (pinned(&a, i)) stays += cost(c, &a, r.first, r.first + r.n);
+        }
+    }
+    return a.limit > stays ? a.limit - stays : 0;
+}

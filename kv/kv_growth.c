@@ -1,0 +1,140 @@
+/* kv_growth: when and by how much the cache grows and shrinks.
+ *
+ * A growth is all or nothing: the arrays that depend on the number of cells are widened first (harmless when the rest
+ * fails), the commit comes last. */
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+#include "kv/kv_cache.h"
+
+#define GIB ((uint64_t)1 << 30)
+
+/* Each gives the blocks to commit next, from n (>= 1) committed; more than n, and not yet clipped to the bound. */
+static uint64_t next_double(const struct kv *c, uint64_t n) {
+    (void)c;
+    return n * 2;
+}
+static uint64_t step_blocks(const struct kv *c, uint64_t bytes) {
+    uint64_t n = bytes / c->layout.block_bytes;
+    return n ? n : 1;
+}
+static uint64_t next_linear(const struct kv *c, uint64_t n) {
+    const struct kv_config *g = &c->config;
+    if (g->step_cells) return n + kv_blocks(g->step_cells);
+    return n + step_blocks(c, g->step_bytes ? g->step_bytes : GIB);
+}
+static uint64_t next_auto(const struct kv *c, uint64_t n) {
+    const struct kv_config *g = &c->config;
+    if (n < step_blocks(c, g->threshold_bytes ? g->threshold_bytes : GIB)) return n * 2;
+    return n + step_blocks(c, g->step_bytes ? g->step_bytes : GIB);
+}
+static uint64_t next_fixed(const struct kv *c, uint64_t n) {
+    uint64_t all = kv_blocks(c->config.bound);
+    return all > n ? all : n + 1;
+}
+
+static const struct policy {
+    const char *name;
+    uint64_t (*next)(const struct kv *c, uint64_t n);
+} policies[] = {
+    [KV_GROW_AUTO] = {"auto", next_auto},
+    [KV_GROW_DOUBLE] = {"double", next_double},
+    [KV_GROW_LINEAR] = {"linear", next_linear},
+    [KV_GROW_FIXED] = {"fixed", next_fixed},
+};
+
+int kv_grow_find(const char *name) {
+    for (int i = 0; i < (int)(sizeof policies / sizeof *policies); i++)
+        if (!strcasecmp(policies[i].name, name)) return i;
+    return -1;
+}
+
+const char *kv_grow_name(enum kv_grow g) { return policies[g].name; }
+
+uint32_t kv_growth_target(const struct kv *c, uint32_t cells) {
+    uint64_t need = kv_blocks(cells), bound = kv_blocks(c->config.bound), n = c->arena.n_blocks;
+    if (n == 0 && c->config.grow == KV_GROW_FIXED) n = bound;
+    else if (n == 0) n = need;
+    while (n < need) n = policies[c->config.grow].next(c, n);
+    return (uint32_t)(n < bound ? n : bound) * KV_BLOCK;
+}
+
+static int widen(void **p, size_t n, size_t item) {
+    void *q = realloc(*p, n * item);
+    if (!q) return -1;
+    *p = q;
+    return 0;
+}
+
+/* Everything whose size follows the number of cells. */
+static int widen_arrays(struct kv *c, uint32_t blocks) {
+    uint32_t cells = blocks * KV_BLOCK;
+    void *span = c->span, *offset = c->offset, *touched = c->touched;
+    int rc = widen(&span, cells, sizeof *c->span);
+    c->span = span;
+    if (!rc) rc = widen(&offset, cells, sizeof *c->offset);
+    c->offset = offset;
+    if (!rc) rc = widen(&touched, blocks, sizeof *c->touched);
+    c->touched = touched;
+    for (int s = 0; s < KV_MAX_SEQS && !rc; s++)
+        if (c->seq[s].cap_runs) rc = kv_seq_reserve(&c->seq[s], cells, c->seq[s].n_tokens + cells);
+    return rc;
+}
+
+static int commit(struct kv *c, uint32_t blocks) {
+    uint32_t before = c->arena.n_blocks;
+    if (widen_arrays(c, blocks)) return -1;
+    if (kv_cells_resize(&c->cells, blocks * KV_BLOCK)) return -1;
+    if (kv_arena_commit(&c->arena, blocks)) {
+        kv_cells_resize(&c->cells, before * KV_BLOCK); /* smaller: if that is refused the larger array stays, */
+        c->cells.n = before * KV_BLOCK;                /* which does no harm */
+        return -1;
+    }
+    memset(c->touched + before, 0, blocks - before);
+    return 0;
+}
+
+int kv_growth_make(struct kv *c, uint32_t cells, bool exact, const char *reason, struct err *e) {
+    assert(cells <= kv_blocks(c->config.bound) * KV_BLOCK);
+    uint32_t before = c->arena.n_blocks, least = kv_blocks(cells);
+    if (least <= before) return 0;
+    uint64_t since = kv_now_us(), bytes_before = c->arena.committed_bytes;
+    uint32_t want = exact ? least : kv_blocks(kv_growth_target(c, cells));
+    if (commit(c, want) && (want == least || commit(c, least))) {
+        c->refused_us = since ? since : 1;
+        kv_event_size(c, KV_EVENT_REFUSED, before, bytes_before, since, "no memory");
+        return err_set(e, ERR_MEMORY, "the system refuses %.1f MiB for a cache of %u cells; %u cells are in place",
+                       (double)kv_arena_bytes(&c->arena, least) / (1 << 20), least * KV_BLOCK, before * KV_BLOCK);
+    }
+    kv_event_size(c, KV_EVENT_GROW, before, bytes_before, since, reason);
+    return 0;
+}
+
+void kv_growth_shrink(struct kv *c, uint32_t floor, const char *reason) {
+    uint32_t before = c->arena.n_blocks, keep = kv_blocks(kv_cells_end(&c->cells));
+    uint64_t since = kv_now_us(), bytes_before = c->arena.committed_bytes;
+    if (keep < floor) keep = floor;
+    if (keep < 1) keep = 1;
+    for (uint32_t b = 0; b < before; b++) {
+        if (!c->touched[b] || (b < keep && !kv_cells_block_free(&c->cells, b))) continue;
+        if (b < keep) kv_arena_discard(&c->arena, b);
+        c->touched[b] = 0;
+        c->n_touched--;
+    }
+    if (keep >= before) return;
+    kv_arena_uncommit(&c->arena, keep);
+    c->cells.n = c->arena.n_blocks * KV_BLOCK;
+    if (c->cells.hint >= c->cells.n) c->cells.hint = 0;
+    kv_event_size(c, KV_EVENT_SHRINK, before, bytes_before, since, reason);
+}
+
+void kv_growth_settle(struct kv *c, uint32_t soon, const char *reason) {
+    if (c->config.grow == KV_GROW_FIXED) return;
+    uint32_t used = kv_blocks((uint64_t)c->cells.used + soon), n = c->arena.n_blocks, start = kv_blocks(c->config.start);
+    /* Down to twice what is used, and only from four times: a regenerated reply does not shrink what it will need again. */
+    if (n < 4 || used > n / 4) return;
+    uint32_t floor = used * 2 > start ? used * 2 : start;
+    if (floor < n) kv_growth_shrink(c, floor, reason);
+}

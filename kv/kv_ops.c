@@ -1,0 +1,123 @@
+/* kv_ops: operations on whole sequences and ranges of positions. */
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "kv/kv_cache.h"
+
+static bool valid(int seq) { return seq >= 0 && seq < KV_MAX_SEQS; }
+
+int64_t kv_seq_pos_min(const struct kv *c, int seq) {
+    assert(valid(seq));
+    return c->seq[seq].n_runs ? kv_run_first(&c->seq[seq].run[0]) : -1;
+}
+
+int64_t kv_seq_pos_max(const struct kv *c, int seq) {
+    assert(valid(seq));
+    return c->seq[seq].n_runs ? kv_seq_next_pos(&c->seq[seq]) - 1 : -1;
+}
+
+/* Removes effective positions [p0, p1). A tail is forgotten like a rewind; what goes from the middle has left. */
+static void remove_range(struct kv *c, int seq, int64_t p0, int64_t p1) {
+    struct kv_seq *s = &c->seq[seq];
+    size_t from = p0 < 0 ? 0 : kv_seq_cut_pos(s, p0), to = p1 < 0 ? s->n_runs : kv_seq_cut_pos(s, p1);
+    if (from >= to) return;
+    size_t first = s->run[from].index, end = s->run[to - 1].index + s->run[to - 1].n;
+    bool tail = to == s->n_runs;
+    c->cells.hint = s->run[from].cell;
+    kv_seq_remove_runs(s, &c->cells, seq, from, to);
+    if (s->n_runs == 0) kv_seq_forget(s);
+    else if (tail) {
+        s->n_tokens = first;
+        kv_seq_cut_left(s, first);
+        while (s->n_turns && s->turn[s->n_turns - 1].first >= first) s->n_turns--;
+    } else kv_seq_add_left(s, (struct kv_range){first, end - first});
+}
+
+static void strip(struct kv *c, int seq) {
+    struct kv_seq *s = &c->seq[seq];
+    kv_seq_remove_runs(s, &c->cells, seq, 0, s->n_runs);
+    kv_seq_forget(s);
+}
+
+bool kv_seq_rm(struct kv *c, int seq, int64_t p0, int64_t p1) {
+    if (c->running.on || seq >= KV_MAX_SEQS) return false;
+    for (int s = seq < 0 ? 0 : seq; s < (seq < 0 ? KV_MAX_SEQS : seq + 1); s++) remove_range(c, s, p0, p1);
+    kv_growth_settle(c, 0, "removed");
+    kv_stats_publish(c);
+    return true;
+}
+
+void kv_seq_keep(struct kv *c, int seq) {
+    assert(!c->running.on && valid(seq));
+    for (int s = 0; s < KV_MAX_SEQS; s++)
+        if (s != seq) strip(c, s);
+    kv_growth_settle(c, 0, "removed");
+    kv_stats_publish(c);
+}
+
+void kv_clear(struct kv *c, bool data) {
+    assert(!c->running.on);
+    for (int s = 0; s < KV_MAX_SEQS; s++) strip(c, s);
+    c->cells.hint = 0;
+    if (data) /* pages that are given back read as zeros */
+        for (uint32_t b = 0; b < c->arena.n_blocks; b++) {
+            kv_arena_discard(&c->arena, b);
+            c->touched[b] = 0;
+        }
+    if (data) c->n_touched = 0;
+    kv_growth_shrink(c, kv_blocks(c->config.grow == KV_GROW_FIXED ? c->config.bound : c->config.start), "cleared");
+    kv_stats_publish(c);
+}
+
+/* ---- leases ---- */
+
+static bool vacant(const struct kv_seq *s) { return !s->leased && s->n_runs == 0 && s->n_tokens == 0; }
+
+int kv_acquire(struct kv *c) {
+    for (int s = 0; s < KV_MAX_SEQS; s++)
+        if (vacant(&c->seq[s])) {
+            c->seq[s].leased = true;
+            return s;
+        }
+    return -1;
+}
+
+void kv_release(struct kv *c, int seq) {
+    assert(!c->running.on && valid(seq));
+    strip(c, seq);
+    kv_seq_free(&c->seq[seq]);
+    kv_growth_settle(c, 0, "released");
+    kv_stats_publish(c);
+}
+
+size_t kv_available(const struct kv *c) {
+    size_t n = 0;
+    for (int s = 0; s < KV_MAX_SEQS; s++) n += vacant(&c->seq[s]);
+    return n;
+}
+
+/* ---- limits at run time ---- */
+
+int kv_set_bound(struct kv *c, uint32_t bound, struct err *e) {
+    if (bound < KV_MIN_BOUND) return err_set(e, ERR_USAGE, "a context of %u cells is too small; the least is %u", bound, KV_MIN_BOUND);
+    uint32_t blocks = kv_blocks(bound);
+    if (blocks > c->arena.cap_blocks && kv_arena_reserve(&c->arena, blocks))
+        return err_set(e, ERR_MEMORY, "no address space for a cache of %u cells", bound);
+    c->config.bound = bound;
+    if (blocks < c->arena.n_blocks) kv_growth_shrink(c, blocks, "bound lowered");
+    kv_stats_publish(c);
+    return 0;
+}
+
+int kv_grow_to(struct kv *c, uint32_t cells, struct err *e) {
+    if (cells > c->config.bound) return err_set(e, ERR_USAGE, "%u cells are more than the bound of %u", cells, c->config.bound);
+    int rc = kv_growth_make(c, cells, true, "asked for", e);
+    kv_stats_publish(c);
+    return rc;
+}
+
+void kv_shrink(struct kv *c) {
+    kv_growth_shrink(c, 1, "asked for");
+    kv_stats_publish(c);
+}

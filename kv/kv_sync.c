@@ -1,0 +1,109 @@
+/* kv_sync: from the whole token list of a conversation to what is left to compute.
+ *
+ * Everything that can fail comes first; from apply() on nothing can. */
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "kv/kv_cache.h"
+
+static int check_prompt(const struct kv *c, const struct kv_prompt *p, struct err *e) {
+    size_t end = 0;
+    if (p->n_tokens == 0) return err_set(e, ERR_USAGE, "a prompt has at least one token");
+    if (p->n_keep > p->n_tokens) return err_set(e, ERR_USAGE, "a prompt of %zu tokens cannot keep %zu", p->n_tokens, p->n_keep);
+    for (size_t i = 0; i < p->n_turns; i++) {
+        const struct kv_turn *t = &p->turn[i];
+        if (t->first < end || t->first > p->n_tokens || t->n > p->n_tokens - t->first)
+            return err_set(e, ERR_USAGE, "turn %zu of the prompt, tokens %zu and %zu more, is out of order", i, t->first, t->n);
+        end = t->first + t->n;
+    }
+    size_t keep = kv_evict_keep(c, p->n_keep);
+    if (c->config.evict != KV_EVICT_STOP && keep > c->config.bound / 2)
+        return err_set(e, ERR_USAGE, "the kept part of %zu tokens is larger than half the bound of %u", keep, c->config.bound);
+    return 0;
+}
+
+static size_t common_prefix(const struct kv_seq *s, const struct kv_prompt *p) {
+    size_t n = s->n_tokens < p->n_tokens ? s->n_tokens : p->n_tokens, i = 0;
+    while (i < n && s->token[i] == p->token[i]) i++;
+    return i < p->n_tokens ? i : p->n_tokens - 1; /* one token is always computed: its logits are what is asked for */
+}
+
+static int reserve(struct kv *c, struct kv_seq *s, const struct kv_prompt *p, struct err *e) {
+    size_t cells = c->cells.n + p->n_turns;
+    int rc = kv_seq_reserve(s, cells, p->n_tokens + c->cells.n);
+    if (!rc && c->cap_todo < p->n_turns + 2) {
+        struct kv_range *t = realloc(c->todo, (p->n_turns * 2 + 16) * sizeof *t);
+        if (t) {
+            c->todo = t;
+            c->cap_todo = p->n_turns * 2 + 16;
+        } else rc = -1;
+    }
+    return rc ? err_set(e, ERR_MEMORY, "no memory for a prompt of %zu tokens", p->n_tokens) : 0;
+}
+
+/* What is to be computed: [from, end) without what left. */
+static void make_todo(struct kv *c, const struct kv_seq *s, size_t from, size_t end, struct kv_plan *plan) {
+    plan->todo = c->todo;
+    for (size_t i = 0; i <= s->n_left; i++) {
+        size_t stop = i < s->n_left && s->left[i].first < end ? s->left[i].first : end;
+        if (stop > from) {
+            c->todo[plan->n_todo++] = (struct kv_range){from, stop - from};
+            plan->n_todo_tokens += stop - from;
+        }
+        if (i < s->n_left && s->left[i].first + s->left[i].n > from) from = s->left[i].first + s->left[i].n;
+    }
+}
+
+/* Rewinds to r, lets go what the plan drops, and remembers the prompt. */
+static void apply(struct kv *c, int seq, const struct kv_prompt *p, size_t r, const struct kv_dropped *d) {
+    struct kv_seq *s = &c->seq[seq];
+    kv_seq_remove_runs(s, &c->cells, seq, kv_seq_cut_index(s, r), s->n_runs);
+    kv_seq_cut_left(s, r);
+    s->n_tokens = r;
+    memcpy(s->token + r, p->token + r, (p->n_tokens - r) * sizeof *p->token);
+    s->n_keep = p->n_keep;
+    kv_evict_apply(c, seq, d);
+}
+
+int kv_sync(struct kv *c, int seq, const struct kv_prompt *p, struct kv_plan *plan, struct err *e) {
+    assert(!c->running.on && seq >= 0 && seq < KV_MAX_SEQS);
+    struct kv_seq *s = &c->seq[seq];
+    *plan = (struct kv_plan){0};
+    uint64_t since = kv_now_us();
+    int rc = check_prompt(c, p, e);
+    if (rc || (rc = reserve(c, s, p, e))) return rc;
+    size_t r = common_prefix(s, p), others = kv_evict_others(c, seq);
+    struct kv_ask a = {.seq = seq,
+                       .turn = p->turn,
+                       .n_turns = p->n_turns,
+                       .n_keep = kv_evict_keep(c, p->n_keep),
+                       .live_end = r,
+                       .end = p->n_tokens,
+                       .extra = kv_evict_reply_cells(c),
+                       .limit = c->config.bound > others ? c->config.bound - others : 0,
+                       .whole_last = true};
+    struct kv_dropped d;
+    if ((rc = kv_evict_plan(c, &a, &d, e))) return rc;
+    if (kv_seq_set_turns(s, p->turn, p->n_turns)) return err_set(e, ERR_MEMORY, "no memory for %zu turns", p->n_turns);
+    bool rewound = s->n_tokens > r;
+    apply(c, seq, p, r, &d);
+    plan->n_cached = s->n_cells;
+    plan->evicted_tokens = d.tokens;
+    plan->evicted_turns = d.turns;
+    make_todo(c, s, r, p->n_tokens, plan);
+    if (d.n) kv_event_evict(c, d.tokens, d.turns, false, since, "prompt");
+    if (rewound) kv_growth_settle(c, (uint32_t)plan->n_todo_tokens, "rewound");
+    kv_stats_publish(c);
+    return 0;
+}
+
+size_t kv_left(const struct kv *c, int seq, const struct kv_range **ranges) {
+    *ranges = c->seq[seq].left;
+    return c->seq[seq].n_left;
+}
+
+size_t kv_tokens(const struct kv *c, int seq, const int32_t **token) {
+    *token = c->seq[seq].token;
+    return c->seq[seq].n_tokens;
+}
