@@ -1,10 +1,11 @@
-/* num: see num.h. The layouts of the quantised blocks are those of the ggml project's GGUF files; each is drawn above
- * its decoder. A half is two bytes, little-endian; rows may lie at any address. */
+/* num: see num.h. How the blocks of each type are laid out is drawn in num_blocks.h. */
 #include "config/num.h"
 
 #include <assert.h>
 #include <math.h>
 #include <strings.h>
+
+#include "config/num_blocks.h"
 
 static uint32_t bits_of(float x) {
     uint32_t u;
@@ -76,10 +77,6 @@ static void bf16_from_f32(const float *in, void *row, size_t n) {
 
 /* ---- blocks of 32 -------------------------------------------------------------------------------------------- */
 
-/* Q4_0, 18 bytes: half d, 16 bytes; byte j holds number j in its low and j + 16 in its high nibble. x = d (q - 8). */
-struct q4_0 { uint8_t d[2], q[16]; };
-static_assert(sizeof(struct q4_0) == 18, "Q4_0 block");
-
 static void q4_0_to_f32(const void *row, float *out, size_t n) {
     const struct q4_0 *b = row;
     for (; n; n -= 32, b++, out += 32) {
@@ -90,10 +87,6 @@ static void q4_0_to_f32(const void *row, float *out, size_t n) {
         }
     }
 }
-
-/* Q4_1, 20 bytes: half d, half m, nibbles as in Q4_0. x = d q + m. */
-struct q4_1 { uint8_t d[2], m[2], q[16]; };
-static_assert(sizeof(struct q4_1) == 20, "Q4_1 block");
 
 static void q4_1_to_f32(const void *row, float *out, size_t n) {
     const struct q4_1 *b = row;
@@ -106,42 +99,27 @@ static void q4_1_to_f32(const void *row, float *out, size_t n) {
     }
 }
 
-/* Number j's fifth bit is bit j of the four bytes h. */
-static int fifth_bit(const uint8_t h[4], int j) { return (h[j / 8] >> j % 8 & 1) << 4; }
-
-/* Q5_0, 22 bytes: half d, 4 bytes of fifth bits, nibbles as in Q4_0. x = d (q - 16). */
-struct q5_0 { uint8_t d[2], h[4], q[16]; };
-static_assert(sizeof(struct q5_0) == 22, "Q5_0 block");
-
 static void q5_0_to_f32(const void *row, float *out, size_t n) {
     const struct q5_0 *b = row;
     for (; n; n -= 32, b++, out += 32) {
         float d = load_f16(b->d);
         for (int j = 0; j < 16; j++) {
-            out[j] = d * (float)(((b->q[j] & 15) | fifth_bit(b->h, j)) - 16);
-            out[j + 16] = d * (float)((b->q[j] >> 4 | fifth_bit(b->h, j + 16)) - 16);
+            out[j] = d * (float)(((b->q[j] & 15) | num_fifth_bit(b->h, j)) - 16);
+            out[j + 16] = d * (float)((b->q[j] >> 4 | num_fifth_bit(b->h, j + 16)) - 16);
         }
     }
 }
-
-/* Q5_1, 24 bytes: half d, half m, 4 bytes of fifth bits, nibbles as in Q4_0. x = d q + m. */
-struct q5_1 { uint8_t d[2], m[2], h[4], q[16]; };
-static_assert(sizeof(struct q5_1) == 24, "Q5_1 block");
 
 static void q5_1_to_f32(const void *row, float *out, size_t n) {
     const struct q5_1 *b = row;
     for (; n; n -= 32, b++, out += 32) {
         float d = load_f16(b->d), m = load_f16(b->m);
         for (int j = 0; j < 16; j++) {
-            out[j] = d * (float)((b->q[j] & 15) | fifth_bit(b->h, j)) + m;
-            out[j + 16] = d * (float)(b->q[j] >> 4 | fifth_bit(b->h, j + 16)) + m;
+            out[j] = d * (float)((b->q[j] & 15) | num_fifth_bit(b->h, j)) + m;
+            out[j + 16] = d * (float)(b->q[j] >> 4 | num_fifth_bit(b->h, j + 16)) + m;
         }
     }
 }
-
-/* Q8_0, 34 bytes: half d, 32 signed bytes. x = d q. */
-struct q8_0 { uint8_t d[2]; int8_t q[32]; };
-static_assert(sizeof(struct q8_0) == 34, "Q8_0 block");
 
 static void q8_0_to_f32(const void *row, float *out, size_t n) {
     const struct q8_0 *b = row;
@@ -164,34 +142,13 @@ static void q8_0_from_f32(const float *in, void *row, size_t n) {
 
 /* ---- super-blocks of 256 ------------------------------------------------------------------------------------- */
 
-/* Q4_K, 144 bytes: half d, half dmin, 12 bytes of eight 6-bit scales and eight 6-bit minima, 128 bytes of nibbles.
- * Sub-block s has 32 numbers. x = d scale[s] q - dmin min[s].
- *
- *   byte 0..3    scale[0..3] in bits 0-5, bits 4-5 of scale[4..7] in bits 6-7
- *   byte 4..7    min[0..3] in bits 0-5, bits 4-5 of min[4..7] in bits 6-7
- *   byte 8..11   bits 0-3 of scale[4..7] in the low, of min[4..7] in the high nibble
- *
- * Nibbles: 32 bytes hold two sub-blocks, the even one in the low nibbles. */
-struct q4_k { uint8_t d[2], dmin[2], scales[12], q[128]; };
-static_assert(sizeof(struct q4_k) == 144, "Q4_K block");
-
-static void k_scale_min(const uint8_t *p, int s, int *scale, int *min) {
-    if (s < 4) {
-        *scale = p[s] & 63;
-        *min = p[s + 4] & 63;
-    } else {
-        *scale = (p[s + 4] & 15) | p[s - 4] >> 6 << 4;
-        *min = p[s + 4] >> 4 | p[s] >> 6 << 4;
-    }
-}
-
 static void q4_k_to_f32(const void *row, float *out, size_t n) {
     const struct q4_k *b = row;
     for (; n; n -= 256, b++, out += 256) {
         float d = load_f16(b->d), dmin = load_f16(b->dmin);
         for (int s = 0; s < 8; s++) {
             int scale, min, shift = s % 2 * 4;
-            k_scale_min(b->scales, s, &scale, &min);
+            num_k_scale_min(b->scales, s, &scale, &min);
             const uint8_t *q = b->q + s / 2 * 32;
             float ds = d * (float)scale, ms = dmin * (float)min;
             for (int j = 0; j < 32; j++) out[32 * s + j] = ds * (float)(q[j] >> shift & 15) - ms;
@@ -199,18 +156,13 @@ static void q4_k_to_f32(const void *row, float *out, size_t n) {
     }
 }
 
-/* Q5_K, 176 bytes: Q4_K with 32 bytes of fifth bits before the nibbles: bit s of byte j belongs to number j of
- * sub-block s. */
-struct q5_k { uint8_t d[2], dmin[2], scales[12], h[32], q[128]; };
-static_assert(sizeof(struct q5_k) == 176, "Q5_K block");
-
 static void q5_k_to_f32(const void *row, float *out, size_t n) {
     const struct q5_k *b = row;
     for (; n; n -= 256, b++, out += 256) {
         float d = load_f16(b->d), dmin = load_f16(b->dmin);
         for (int s = 0; s < 8; s++) {
             int scale, min, shift = s % 2 * 4;
-            k_scale_min(b->scales, s, &scale, &min);
+            num_k_scale_min(b->scales, s, &scale, &min);
             const uint8_t *q = b->q + s / 2 * 32;
             float ds = d * (float)scale, ms = dmin * (float)min;
             for (int j = 0; j < 32; j++)
@@ -218,14 +170,6 @@ static void q5_k_to_f32(const void *row, float *out, size_t n) {
         }
     }
 }
-
-/* Q6_K, 210 bytes: 128 bytes of low nibbles, 64 of high bit pairs, 16 signed scales (one for 16 numbers), half d.
- * x = d scale (q - 32). Each half of the block (128 numbers) has 64 low and 32 high bytes; its quarter k, number j:
- *
- *   low nibble    byte 32 (k % 2) + j, the low one for k < 2, else the high one
- *   high bits     byte j, bits 2 k and 2 k + 1 */
-struct q6_k { uint8_t low[128], high[64]; int8_t scales[16]; uint8_t d[2]; };
-static_assert(sizeof(struct q6_k) == 210, "Q6_K block");
 
 static void q6_k_to_f32(const void *row, float *out, size_t n) {
     const struct q6_k *b = row;

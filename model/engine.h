@@ -13,6 +13,10 @@
 #include "config/err.h"
 #include "kv/kv.h"
 
+/* To be called first in main: some libraries read the environment before main, so this sets what they need on this
+ * processor and executes the program once more. Returns where nothing was to be done or it could not be. */
+void engine_prepare_process(char **argv);
+
 /* ---- the model ----------------------------------------------------------------------------------------------- */
 
 struct model;

@@ -1,0 +1,180 @@
+/* matmul: see matmul.h.
+ *
+ * The rows of all weight matrices of a call are cut into units, which the pool's threads take one by one from a counter: a
+ * thread that is held up delays nobody. Where the cuts lie depends on the shapes alone. */
+#include "model/matmul.h"
+
+#include <assert.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdlib.h>
+
+#include "model/blas.h"
+#include "model/kernels.h"
+
+enum {
+    UNIT_ONE = 64,     /* weight rows of a unit: one row of activations (a multiple of 16) */
+    UNIT_MANY = 32,    /* many rows, quantised weights */
+    UNIT_BLAS = 256,   /* many rows, float weights: widened to a tile of UNIT_BLAS rows, TILE_COLS of each at a time */
+    TILE_COLS = 1024,
+    BLAS_ROWS = 8,     /* from this many rows of activations on OpenBLAS is used */
+};
+
+struct matmul {
+    const struct kernels *kernels;
+    struct pool *pool;
+    size_t max_rows, max_cols;
+    uint8_t *act;      /* [max_rows] activations as int8 */
+    size_t act_bytes;
+    uint8_t *scratch;  /* [threads] scratch_bytes each */
+    size_t scratch_bytes;
+};
+
+/* One parallel section: the jobs of a call whose activations have one format. */
+struct section {
+    struct matmul *m;
+    const struct matmul_job *job;
+    size_t n_jobs, n_units, n_rows;
+    enum act_format format;
+    const float *x;
+    size_t x_stride;          /* floats */
+    size_t act_stride;        /* bytes */
+    atomic_size_t next;       /* the next unit to be taken */
+};
+
+static size_t round_up(size_t n, size_t unit) { return (n + unit - 1) / unit * unit; }
+
+int matmul_open(struct matmul **out, struct pool *p, size_t max_rows, size_t max_cols, struct err *e) {
+    *out = NULL;
+    blas_open();
+    struct matmul *m = calloc(1, sizeof *m);
+    if (!m) return err_set(e, ERR_MEMORY, "no memory for matrix products");
+    m->kernels = kernels_get();
+    m->pool = p;
+    m->max_rows = max_rows;
+    m->max_cols = max_cols;
+    size_t cols = round_up(max_cols, 256), row = kernels_act_bytes(ACT_256, cols);
+    if (row < kernels_act_bytes(ACT_32, cols)) row = kernels_act_bytes(ACT_32, cols);
+    m->scratch_bytes = KERNELS_SCRATCH;
+    if (m->scratch_bytes < UNIT_BLAS * TILE_COLS * sizeof(float))
+        m->scratch_bytes = UNIT_BLAS * TILE_COLS * sizeof(float);
+    size_t bytes;
+    if (!__builtin_mul_overflow(row, max_rows, &bytes) && bytes < SIZE_MAX / 2) {
+        m->act_bytes = round_up(bytes, 64);
+        m->act = aligned_alloc(64, m->act_bytes);
+        m->scratch = aligned_alloc(64, m->scratch_bytes * (size_t)pool_threads(p));
+    }
+    if (!m->act || !m->scratch) {
+        matmul_close(m);
+        return err_set(e, ERR_MEMORY, "no memory for products of %zu rows of %zu", max_rows, max_cols);
+    }
+    *out = m;
+    return 0;
+}
+
+void matmul_close(struct matmul *m) {
+    if (!m) return;
+    free(m->act);
+    free(m->scratch);
+    free(m);
+}
+
+size_t matmul_bytes(const struct matmul *m) {
+    return sizeof *m + m->act_bytes + m->scratch_bytes * (size_t)pool_threads(m->pool);
+}
+
+static void quantize_rows(const struct section *s, size_t from, size_t to) {
+    const struct kernels *k = s->m->kernels;
+    size_t cols = s->job->w->cols;
+    for (size_t r = from; r < to; r++) {
+        void *act = s->m->act + r * s->act_stride;
+        if (s->format == ACT_32) k->quantize_32(s->x + r * s->x_stride, act, cols);
+        else k->quantize_256(s->x + r * s->x_stride, act, cols);
+    }
+}
+
+static bool uses_blas(const struct section *s) { return s->format == ACT_F32 && s->n_rows >= BLAS_ROWS; }
+
+static size_t unit_rows(const struct section *s) {
+    return uses_blas(s) ? UNIT_BLAS : s->n_rows == 1 || s->format == ACT_F32 ? UNIT_ONE : UNIT_MANY;
+}
+
+static void add_bias(const struct matmul_job *job, size_t from, size_t rows, size_t n_act) {
+    if (!job->bias) return;
+    for (size_t r = 0; r < n_act; r++)
+        for (size_t i = from; i < from + rows; i++) job->out[r * job->out_stride + i] += job->bias[i];
+}
+
+/* Weight rows [from, from + rows) of float type times all rows of x, in tiles that lie the same whatever the threads. */
+static void unit_blas(const struct section *s, const struct matmul_job *job, size_t from, size_t rows, float *tile) {
+    const struct matrix *w = job->w;
+    for (size_t c = 0; c < w->cols; c += TILE_COLS) {
+        size_t n = w->cols - c < TILE_COLS ? w->cols - c : TILE_COLS;
+        for (size_t i = 0; i < rows; i++)
+            w->type->to_f32(w->data + (from + i) * w->row_bytes + c * w->type->bytes, tile + i * n, n);
+        blas_sgemm(s->n_rows, rows, n, s->x + c, s->x_stride, tile, n, c > 0, job->out + from, job->out_stride);
+    }
+}
+
+static void unit_kernel(const struct section *s, const struct matmul_job *job, size_t from, size_t rows, void *scratch) {
+    const struct kernels *k = s->m->kernels;
+    const struct matrix *w = job->w;
+    struct product p = {
+        .w = w->data + from * w->row_bytes, .row_bytes = w->row_bytes, .rows = rows, .cols = w->cols,
+        .act = s->format == ACT_F32 ? (const uint8_t *)s->x : s->m->act, .act_stride = s->act_stride,
+        .n_act = s->n_rows, .out = job->out + from, .out_stride = job->out_stride, .scratch = scratch,
+    };
+    if (s->n_rows > 1 && k->many[w->type->id]) {
+        k->many[w->type->id](&p);
+        return;
+    }
+    p.n_act = 1;
+    for (size_t r = 0; r < s->n_rows; r++, p.act += p.act_stride, p.out += p.out_stride) k->one[w->type->id](&p);
+}
+
+static void section_thread(void *arg, int ith, int nth) {
+    struct section *s = arg;
+    if (s->format != ACT_F32 && s->n_rows > 1) {
+        size_t from, to;
+        pool_share(s->n_rows, 1, ith, nth, &from, &to);
+        quantize_rows(s, from, to);
+        pool_barrier(s->m->pool);
+    }
+    void *scratch = s->m->scratch + (size_t)ith * s->m->scratch_bytes;
+    size_t each = unit_rows(s), first = 0, j = 0; /* first: the job's first unit */
+    for (;;) {
+        size_t u = atomic_fetch_add_explicit(&s->next, 1, memory_order_relaxed);
+        if (u >= s->n_units) return;
+        for (size_t n; u >= first + (n = round_up(s->job[j].w->rows, each) / each); j++) first += n;
+        const struct matmul_job *job = &s->job[j];
+        size_t from = (u - first) * each, rows = job->w->rows - from < each ? job->w->rows - from : each;
+        if (uses_blas(s)) unit_blas(s, job, from, rows, scratch);
+        else unit_kernel(s, job, from, rows, scratch);
+        add_bias(job, from, rows, s->n_rows);
+    }
+}
+
+static void section_run(struct section *s) {
+    size_t cols = s->job->w->cols, each = unit_rows(s);
+    s->act_stride = s->format == ACT_F32 ? s->x_stride * sizeof(float) : kernels_act_bytes(s->format, cols);
+    for (size_t j = 0; j < s->n_jobs; j++) {
+        assert(s->job[j].w->cols == cols);
+        s->n_units += round_up(s->job[j].w->rows, each) / each;
+    }
+    if (s->format != ACT_F32 && s->n_rows == 1) quantize_rows(s, 0, 1);
+    pool_run(s->m->pool, section_thread, s);
+}
+
+void matmul_run(struct matmul *m, const struct matmul_job *job, size_t n_jobs, const float *x, size_t x_stride,
+                size_t n_rows) {
+    assert(n_rows >= 1 && n_rows <= m->max_rows);
+    /* Neighbours of one format run together; a group of mixed formats (rare) takes a section for each run. */
+    for (size_t from = 0, to; from < n_jobs; from = to) {
+        enum act_format f = kernels_act_format(job[from].w->type);
+        for (to = from + 1; to < n_jobs && kernels_act_format(job[to].w->type) == f;) to++;
+        assert(job[from].w->cols <= m->max_cols);
+        struct section s = {.m = m, .job = job + from, .n_jobs = to - from, .n_rows = n_rows, .format = f,
+                            .x = x, .x_stride = x_stride};
+        section_run(&s);
+    }
+}
