@@ -65,6 +65,11 @@ int paths_join(const char *folder, const char *name, struct buf *out) {
     return buf_add_text(out, name);
 }
 
+bool paths_exists(const char *path) {
+    struct stat st;
+    return !lstat(path, &st) || (errno != ENOENT && errno != ENOTDIR);
+}
+
 bool paths_is_file(const char *path) {
     struct stat st;
     return !stat(path, &st) && !S_ISDIR(st.st_mode);

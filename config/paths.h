@@ -20,6 +20,7 @@ int paths_expand(const char *path, struct buf *out, struct err *e);
 /* Appends "folder/name", or name alone where it is absolute. ERR_MEMORY. */
 int paths_join(const char *folder, const char *name, struct buf *out);
 
+bool paths_exists(const char *path);    /* anything but surely absent: also what may not be looked at */
 bool paths_is_file(const char *path);   /* exists and is no folder */
 bool paths_is_folder(const char *path);
 

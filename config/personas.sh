@@ -1,8 +1,6 @@
 #!/bin/sh
-# Writes, on stdout, a C file that holds the given persona files as text:
-# struct persona_file { const char *name, *text; } persona_files[], ended by a NULL name.
-echo 'struct persona_file { const char *name; const char *text; };'
-echo 'extern const struct persona_file persona_files[];'
+# Writes, on stdout, a C file that holds the given persona files as text: the table of config/persona.h.
+echo '#include "config/persona.h"'
 echo 'const struct persona_file persona_files[] = {'
 for f in "$@"; do
     name=$(basename "$f" .yaml)

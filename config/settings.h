@@ -89,6 +89,10 @@ int settings_parse_args(struct settings *s, int argc, char **argv, const char **
  * extra (NULL-ended, top level: "name", "extends", "examples") are left to the caller. */
 int settings_apply_yaml(struct settings *s, const struct yaml_node *doc, const char *path, enum setting_origin origin, const char *const *extra, struct err *e);
 
+/* Reads the configuration file at ORIGIN_CONFIG: --config FILE, which must be there, else $XDG_CONFIG_HOME/kvetch/config.yaml, which
+ * need not be. ERR_FILE as settings_apply_yaml. */
+int settings_apply_config(struct settings *s, struct err *e);
+
 /* --help, grouped; width in columns. */
 void settings_help(struct buf *out, int width);
 

@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "config/paths.h"
 #include "config/settings.h"
 #include "config/utf8.h"
 
@@ -158,5 +159,24 @@ int settings_apply_yaml(struct settings *s, const struct yaml_node *doc, const c
     if (!rc) rc = walk_map(&w, "", doc);
     if (!rc) settings_take(s, w.s);
     else settings_close(w.s);
+    return rc;
+}
+
+int settings_apply_config(struct settings *s, struct err *e) {
+    struct buf path = {0};
+    struct yaml_node *doc = NULL;
+    const char *given = settings_text(s, SET_CONFIG);
+    int rc = 0;
+    bool there = true;
+    if (given) {
+        if (buf_add_text(&path, given)) rc = err_set(e, ERR_MEMORY, "%s: no memory to read it", given);
+    } else {
+        /* without a home folder there is no configuration file either */
+        there = !paths_home(PATH_CONFIG, "config.yaml", &path, NULL) && paths_exists(path.data);
+    }
+    if (!rc && there) rc = yaml_read(&doc, path.data, e);
+    if (!rc && there) rc = settings_apply_yaml(s, doc, path.data, ORIGIN_CONFIG, NULL, e);
+    yaml_node_free(doc);
+    buf_free(&path);
     return rc;
 }
