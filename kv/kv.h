@@ -178,9 +178,11 @@ const struct kv_layout *kv_get_layout(const struct kv *c);
  * noted. A rewind, edit or clear gives wholly free blocks back (with hysteresis). */
 
 bool kv_seq_rm(struct kv *c, int seq, int64_t p0, int64_t p1);            /* seq < 0: all. false: nothing was changed */
-int kv_seq_cp(struct kv *c, int src, int dst, int64_t p0, int64_t p1, struct err *e); /* shares cells, copies no bytes */
+int kv_seq_cp(struct kv *c, int src, int dst, int64_t p0, int64_t p1, struct err *e); /* shares cells, copies no bytes; dst must be empty */
 void kv_seq_keep(struct kv *c, int seq);
-int kv_seq_add(struct kv *c, int seq, int64_t p0, int64_t p1, int64_t d, struct err *e); /* moves positions, rotates keys */
+/* Moves positions by d, or divides them, and rotates the stored keys; cells that others share are copied first, and what
+ * would stand below 0 is freed. ERR_USAGE: it would change the order of positions. ERR_MEMORY: no room for the copies. */
+int kv_seq_add(struct kv *c, int seq, int64_t p0, int64_t p1, int64_t d, struct err *e);
 int kv_seq_div(struct kv *c, int seq, int64_t p0, int64_t p1, int d, struct err *e);
 int64_t kv_seq_pos_min(const struct kv *c, int seq);                      /* -1: empty */
 int64_t kv_seq_pos_max(const struct kv *c, int seq);
@@ -241,7 +243,8 @@ int kv_save(struct kv *c, int seq, const char *path, const struct kv_snapshot_in
 int kv_load(struct kv *c, int seq, const char *path, const struct kv_snapshot_info *expect, void **extra, size_t *extra_bytes, uint64_t *bytes,
             struct err *e);
 
-/* For benchmarks: fills seq with n cells of pseudo-random keys and values at positions 0..n, as if computed. */
+/* For benchmarks: fills seq, which is stripped first, with n cells of pseudo-random keys and values (2^-7 <= |x| < 2) at
+ * positions 0..n, as if computed. */
 int kv_fill_random(struct kv *c, int seq, uint32_t n, uint64_t seed, struct err *e);
 
 #endif

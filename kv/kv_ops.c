@@ -17,21 +17,11 @@ int64_t kv_seq_pos_max(const struct kv *c, int seq) {
     return c->seq[seq].n_runs ? kv_seq_next_pos(&c->seq[seq]) - 1 : -1;
 }
 
-/* Removes effective positions [p0, p1). A tail is forgotten like a rewind; what goes from the middle has left. */
+/* Removes effective positions [p0, p1). */
 static void remove_range(struct kv *c, int seq, int64_t p0, int64_t p1) {
     struct kv_seq *s = &c->seq[seq];
     size_t from = p0 < 0 ? 0 : kv_seq_cut_pos(s, p0), to = p1 < 0 ? s->n_runs : kv_seq_cut_pos(s, p1);
-    if (from >= to) return;
-    size_t first = s->run[from].index, end = s->run[to - 1].index + s->run[to - 1].n;
-    bool tail = to == s->n_runs;
-    c->cells.hint = s->run[from].cell;
-    kv_seq_remove_runs(s, &c->cells, seq, from, to);
-    if (s->n_runs == 0) kv_seq_forget(s);
-    else if (tail) {
-        s->n_tokens = first;
-        kv_seq_cut_left(s, first);
-        while (s->n_turns && s->turn[s->n_turns - 1].first >= first) s->n_turns--;
-    } else kv_seq_add_left(s, (struct kv_range){first, end - first});
+    if (from < to) kv_seq_take(s, &c->cells, seq, from, to);
 }
 
 static void strip(struct kv *c, int seq) {

@@ -126,6 +126,20 @@ uint32_t kv_seq_remove_runs(struct kv_seq *s, struct kv_cells *t, int seq, size_
     return n;
 }
 
+void kv_seq_take(struct kv_seq *s, struct kv_cells *t, int seq, size_t from, size_t to) {
+    assert(from < to);
+    size_t first = s->run[from].index, end = s->run[to - 1].index + s->run[to - 1].n;
+    bool tail = to == s->n_runs;
+    t->hint = s->run[from].cell;
+    kv_seq_remove_runs(s, t, seq, from, to);
+    if (s->n_runs == 0) kv_seq_forget(s);
+    else if (tail) {
+        s->n_tokens = first;
+        kv_seq_cut_left(s, first);
+        while (s->n_turns && s->turn[s->n_turns - 1].first >= first) s->n_turns--;
+    } else kv_seq_add_left(s, (struct kv_range){first, end - first});
+}
+
 uint32_t kv_seq_drop(struct kv_seq *s, struct kv_cells *t, int seq, struct kv_range range) {
     size_t from = kv_seq_cut_index(s, range.first), to = kv_seq_cut_index(s, range.first + range.n);
     if (from == to) return 0;

@@ -55,6 +55,8 @@ size_t kv_seq_cut_pos(struct kv_seq *s, int64_t pos);
 void kv_seq_push(struct kv_seq *s, const struct kv_run *r);
 /* Removes runs [from, to), disowning their cells; returns how many cells. */
 uint32_t kv_seq_remove_runs(struct kv_seq *s, struct kv_cells *t, int seq, size_t from, size_t to);
+/* The same by a caller's wish: a tail is forgotten like a rewind; what goes from the middle has left. */
+void kv_seq_take(struct kv_seq *s, struct kv_cells *t, int seq, size_t from, size_t to);
 /* Drops the live tokens of [first, first + n) and closes the positions up: what stands before moves, by its offsets. */
 uint32_t kv_seq_drop(struct kv_seq *s, struct kv_cells *t, int seq, struct kv_range range);
 /* Live tokens in [from, to), or, sole, those in cells that nobody else owns. */

@@ -58,7 +58,8 @@ static void make_todo(struct kv *c, const struct kv_seq *s, size_t from, size_t 
 /* Rewinds to r, lets go what the plan drops, and remembers the prompt. */
 static void apply(struct kv *c, int seq, const struct kv_prompt *p, size_t r, const struct kv_dropped *d) {
     struct kv_seq *s = &c->seq[seq];
-    kv_seq_remove_runs(s, &c->cells, seq, kv_seq_cut_index(s, r), s->n_runs);
+    size_t from = kv_seq_cut_index(s, r);
+    kv_seq_remove_runs(s, &c->cells, seq, from, s->n_runs);
     kv_seq_cut_left(s, r);
     s->n_tokens = r;
     memcpy(s->token + r, p->token + r, (p->n_tokens - r) * sizeof *p->token);
