@@ -76,6 +76,10 @@ $(BUILD)/tests/test_%: $(BUILD)/tests/test_%.o $(SUPPORT) $(BUILD)/libkvetch.a
 $(BUILD)/tests/bench_%: $(BUILD)/tests/bench_%.o $(BUILD)/libkvetch.a
 	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $< $(BUILD)/libkvetch.a $(LIBS)
 
+# A program that tests/test_screen.c drives in a terminal.
+$(BUILD)/tests/demo_ui: $(BUILD)/tests/demo_ui.o $(BUILD)/libkvetch.a
+	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS)
+
 run: $(BUILD)/kvetch ## build and open a chat: make run MODEL=file.gguf
 	@if [ -z "$(MODEL)" ]; then \
 	  echo "kvetch needs a model for now: make run MODEL=file.gguf (any llama, qwen2 or qwen3 GGUF)"; \
@@ -84,7 +88,7 @@ run: $(BUILD)/kvetch ## build and open a chat: make run MODEL=file.gguf
 deps: ## install the Debian packages that are missing
 	@sh tests/deps.sh $(PACKAGES) </dev/null
 
-test: $(BUILD)/kvetch $(TESTS) ## build and run all tests
+test: $(BUILD)/kvetch $(BUILD)/tests/demo_ui $(TESTS) ## build and run all tests
 	@KVETCH=$(BUILD)/kvetch sh tests/run.sh $(TESTS)
 
 asan: ## the tests under AddressSanitizer and UBSan
@@ -111,4 +115,4 @@ uninstall: ## remove what install put there
 clean: ## remove everything that was built
 	rm -rf build
 
--include $(OBJ:.o=.d) $(TESTS:=.d) $(BENCHES:=.d) $(SUPPORT:.o=.d)
+-include $(OBJ:.o=.d) $(TESTS:=.d) $(BENCHES:=.d) $(SUPPORT:.o=.d) $(BUILD)/tests/demo_ui.d
