@@ -5,7 +5,7 @@ echo 'const struct persona_file persona_files[] = {'
 for f in "$@"; do
     name=$(basename "$f" .yaml)
     printf '{"%s",\n' "$name"
-    sed -e 's/\\/\\\\/g' -e 's/"/\\"/g' -e 's/^/"/' -e 's/$/\\n"/' "$f"
+    sed -e 's/\\/\\\\/g' -e 's/"/\\"/g' -e 's/?/\\?/g' -e 's/^/"/' -e 's/$/\\n"/' "$f"
     echo '},'
 done
 echo '{0, 0}};'

@@ -1,6 +1,7 @@
 /* yaml: see yaml.h. Reads libyaml's events one by one and builds the tree by recursion, bounded in depth. */
 #include "config/yaml.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <yaml.h>
@@ -53,32 +54,60 @@ static int fail_braces(struct reader *r, yaml_mark_t at) {
     return fail(r, at, "a text with {{ must stand in quotes (\"{{name}}\") or in a block (|)");
 }
 
+/* libyaml's words for the commonest mistakes, and ours. at_context: the place is where the construct began, since the problem is
+ * noticed only later (an unclosed quote at the end of the file). */
+static const struct {
+    const char *context, *problem, *ours; /* substrings */
+    bool at_context;
+} mistakes[] = {
+    {"quoted scalar", "end of stream", "the quote that opens here is not closed", true},
+    {"quoted scalar", "document indicator", "the quote that opens here is not closed", true},
+    {"quoted scalar", "unknown escape", "unknown escape after \\ (in 'single quotes' a \\ stands for itself)", false},
+    {"simple key", "expected ':'", "a key without a colon", true},
+    {"", "mapping values are not allowed", "a key cannot stand here: quote a text that holds \": \", and indent the keys of a map alike", false},
+    {"", "block sequence entries are not allowed", "a list item cannot stand here: begin it on a line of its own", false},
+    {"block mapping", "expected key", "a key was expected here: check the quotes and the indentation", false},
+};
+
+/* An unquoted {{ since the last thing that was understood, or NULL. */
+static const char *find_braces(const struct reader *r, const char *at) {
+    const char *p = byte_of(r, r->seen);
+    for (; p < at && p + 1 < r->text + r->n; p++)
+        if (p[0] == '{' && p[1] == '{') return p;
+    return NULL;
+}
+
 static int fail_scanner(struct reader *r) {
     const yaml_parser_t *p = &r->parser;
     const char *context = p->context ? p->context : "", *problem = p->problem ? p->problem : "not YAML";
-    /* an unclosed quote is noticed at the end of the file: show where it opened */
-    if (strstr(context, "quoted scalar")) return fail(r, p->context_mark, strstr(problem, "end of stream") ? "the quote that opens here is not closed" : problem);
-    const char *from = byte_of(r, r->seen), *at = byte_of(r, p->problem_mark.index), *brace = from;
-    while (brace && brace < at && (brace = memchr(brace, '{', (size_t)(at - brace)))) {
-        if (brace + 1 < r->text + r->n && brace[1] == '{') return fail_braces(r, mark_of_byte(r, (size_t)(brace - r->text)));
-        brace++;
-    }
+    const char *at = byte_of(r, p->problem_mark.index);
+    const char *braces = strstr(context, "quoted scalar") ? NULL : find_braces(r, at);
+    if (braces) return fail_braces(r, mark_of_byte(r, (size_t)(braces - r->text)));
+    for (size_t i = 0; i < sizeof mistakes / sizeof *mistakes; i++)
+        if (strstr(context, mistakes[i].context) && strstr(problem, mistakes[i].problem))
+            return fail(r, mistakes[i].at_context ? p->context_mark : p->problem_mark, mistakes[i].ours);
+    char what[160];
     if (strstr(problem, "cannot start any token") && at < r->text + r->n) {
         if (*at == '\t') return fail(r, p->problem_mark, "a tab cannot indent: use blanks");
-        return err_set(r->e, ERR_FILE, "%s:%zu:%zu: a text that begins with %c must stand in quotes", r->path, p->problem_mark.line + 1,
-                       p->problem_mark.column + 1, *at);
+        snprintf(what, sizeof what, "a text that begins with %c must stand in quotes", *at);
+    } else if (strstr(context, "flow")) {
+        snprintf(what, sizeof what, "%s (the bracket opened at line %zu, column %zu)", problem, p->context_mark.line + 1,
+                 p->context_mark.column + 1);
+    } else {
+        snprintf(what, sizeof what, "%s", problem);
     }
-    if (strstr(context, "flow"))
-        return err_set(r->e, ERR_FILE, "%s:%zu:%zu: %s (the bracket opened at line %zu, column %zu)", r->path, p->problem_mark.line + 1,
-                       p->problem_mark.column + 1, problem, p->context_mark.line + 1, p->context_mark.column + 1);
-    return fail(r, p->problem_mark, problem);
+    return fail(r, p->problem_mark, what);
 }
 
 static int fail_parser(struct reader *r) {
     const yaml_parser_t *p = &r->parser;
     if (p->error == YAML_MEMORY_ERROR) return no_memory(r);
     if (p->error != YAML_READER_ERROR) return fail_scanner(r);
-    yaml_mark_t at = mark_of_byte(r, p->problem_offset);
+    size_t offset = p->problem_offset;
+    if (strstr(p->problem, "trailing")) /* that byte's offset: back to the one that begins the character */
+        do offset--;
+        while (offset && ((unsigned char)r->text[offset] & 0xC0) == 0x80);
+    yaml_mark_t at = mark_of_byte(r, offset);
     if (!strstr(p->problem, "control characters")) return fail(r, at, "the file is not valid UTF-8");
     return err_set(r->e, ERR_FILE, "%s:%zu:%zu: a control character (U+%04X) cannot stand in YAML", r->path, at.line + 1, at.column + 1,
                    (unsigned)p->problem_value);
@@ -231,7 +260,9 @@ static int read_stream(struct reader *r, struct yaml_node **out) {
         } else if (ev.type == YAML_DOCUMENT_START_EVENT) {
             had_one = true;
         } else if (!end && ev.type != YAML_STREAM_START_EVENT && ev.type != YAML_DOCUMENT_END_EVENT) {
-            rc = read_node(r, &ev, 0, out);
+            /* "---" and nothing more is an empty document, not an empty text */
+            bool empty = ev.type == YAML_SCALAR_EVENT && !ev.data.scalar.length && ev.data.scalar.style == YAML_PLAIN_SCALAR_STYLE;
+            if (!empty) rc = read_node(r, &ev, 0, out);
         }
         yaml_event_delete(&ev);
         if (rc || end) return rc;
