@@ -199,6 +199,8 @@ int sampler_set(struct sampler *s, const struct sample_params *p, struct err *e)
     return 0;
 }
 
+void sampler_forget(struct sampler *s) { window_clear(s); }
+
 void sampler_reset(struct sampler *s) {
     window_clear(s);
     rng_seed(s->rng, s->seed);
@@ -343,6 +345,7 @@ int32_t sampler_sample(struct sampler *s, float *logits) {
 /* What a snapshot holds: this head, then n entries: tokens, the oldest first, or, of an endless window, tokens with counts. */
 struct saved {
     uint32_t version, n_vocab;
+    uint64_t asked_seed, seed; /* as asked for, maybe "from the clock", and in use: the same one asked for again changes nothing */
     uint64_t rng[4];
     int32_t last_n;
     uint32_t n;
@@ -352,7 +355,7 @@ enum { SAVED_VERSION = 1 };
 
 size_t sampler_save(const struct sampler *s, void *out) {
     bool endless = s->p.repeat_last_n < 0;
-    struct saved h = {SAVED_VERSION, s->n_vocab, {0}, s->p.repeat_last_n, endless ? s->tally.n : (uint32_t)s->n_ring};
+    struct saved h = {SAVED_VERSION, s->n_vocab, s->p.seed, s->seed, {0}, s->p.repeat_last_n, endless ? s->tally.n : (uint32_t)s->n_ring};
     memcpy(h.rng, s->rng, sizeof h.rng);
     size_t size = sizeof h + h.n * (endless ? sizeof(struct saved_count) : sizeof(int32_t));
     if (!out) return size;
@@ -396,6 +399,8 @@ int sampler_load(struct sampler *s, const void *bytes, size_t n, struct err *e) 
             return err_set(e, ERR_FILE, "sampler state: found token %d, expected one below %u", c.id, s->n_vocab);
     if (!(h.rng[0] | h.rng[1] | h.rng[2] | h.rng[3])) return err_set(e, ERR_FILE, "sampler state: found no random state, expected one that is not 0");
     window_clear(s);
+    s->p.seed = h.asked_seed;
+    s->seed = h.seed;
     memcpy(s->rng, h.rng, sizeof s->rng);
     for (uint32_t i = 0; i < h.n; i++) {
         load_entry(p + i * item, endless, s->n_vocab, &c);

@@ -22,6 +22,7 @@ int sampler_set(struct sampler *s, const struct sample_params *p, struct err *e)
 int32_t sampler_sample(struct sampler *s, float *logits);
 void sampler_accept(struct sampler *s, int32_t token); /* for penalties: prompt tokens and sampled ones, in order */
 void sampler_reset(struct sampler *s);                 /* forgets accepted tokens and starts the seed again */
+void sampler_forget(struct sampler *s);                /* forgets accepted tokens, keeps the random state */
 
 /* The random state and the window of accepted tokens, for snapshots. save returns the size (call with NULL to size); load refuses
  * (ERR_FILE) what is not such a state and then changes nothing. */

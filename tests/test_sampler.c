@@ -334,6 +334,38 @@ static void values_out_of_range_are_named(void **state) {
     assert_int_equal(sampler_open(&s, 4, &p, &e), ERR_USAGE);
 }
 
+static void forgetting_keeps_the_random_state_and_a_loaded_one_survives_the_same_seed(void **state) {
+    (void)state;
+    struct sample_params p = {.temp = 1, .top_p = 1, .repeat_penalty = 1.5f, .repeat_last_n = 8, .seed = 42};
+    struct sampler *a, *b;
+    assert_int_equal(sampler_open(&a, 16, &p, NULL), 0);
+    float logits[16];
+    int32_t drawn[2][20];
+    for (int i = 0; i < 5; i++) {
+        memset(logits, 0, sizeof logits);
+        sampler_accept(a, sampler_sample(a, logits));
+    }
+    uint8_t saved[256];
+    size_t n = sampler_save(a, NULL);
+    assert_true(n <= sizeof saved);
+    assert_int_equal(sampler_save(a, saved), n);
+    struct sample_params other = {.top_p = 1, .repeat_penalty = 1};
+    assert_int_equal(sampler_open(&b, 16, &other, NULL), 0);
+    assert_int_equal(sampler_load(b, saved, n, NULL), 0);
+    struct sampler *s[] = {a, b};
+    for (int k = 0; k < 2; k++) {
+        assert_int_equal(sampler_set(s[k], &p, NULL), 0); /* as a resumed reply does, with the seed that was in use */
+        sampler_forget(s[k]);
+        for (int i = 0; i < 20; i++) {
+            memset(logits, 0, sizeof logits);
+            drawn[k][i] = sampler_sample(s[k], logits);
+        }
+    }
+    assert_memory_equal(drawn[0], drawn[1], sizeof drawn[0]);
+    sampler_close(a);
+    sampler_close(b);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(tokens_come_as_often_as_the_softmax_says),
@@ -346,6 +378,7 @@ int main(void) {
         cmocka_unit_test(a_saved_sampler_goes_on_as_if_it_had_not_stopped),
         cmocka_unit_test(a_damaged_state_is_refused_and_changes_nothing),
         cmocka_unit_test(values_out_of_range_are_named),
+        cmocka_unit_test(forgetting_keeps_the_random_state_and_a_loaded_one_survives_the_same_seed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
