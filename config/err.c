@@ -36,6 +36,7 @@ int err_status(int code) {
     case ERR_MEMORY: return 4;
     case ERR_CONTEXT: return 5;
     case ERR_CANCELLED: return 130;
+    case ERR_CLOSED: return 141;
     default: return 1;
     }
 }

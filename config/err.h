@@ -12,6 +12,7 @@ enum err_code {
     ERR_MEMORY = -4,    /* no memory, or no room within the budget */
     ERR_CONTEXT = -5,   /* the context is full and the mode forbids to evict */
     ERR_CANCELLED = -6, /* the user stopped it */
+    ERR_CLOSED = -7,    /* who read our output has gone: nothing more is said, and the status is what SIGPIPE's would be */
 };
 
 struct err {
@@ -26,7 +27,7 @@ int err_set(struct err *e, int code, const char *fmt, ...) __attribute__((format
 int err_prefix(struct err *e, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
 /* The exit status of the program for an error code: 0 done, 1 failed, 2 usage, 3 file, 4 memory, 5 context,
- * 130 cancelled. */
+ * 130 cancelled, 141 closed. */
 int err_status(int code);
 
 #endif
