@@ -13,20 +13,18 @@
 
 #include "app/store.h"
 #include "config/err.h"
+#include "config/persona.h"
 #include "model/engine.h"
 
 #define CONVERSATION_SAVE_US 1e6 /* a streaming reply is written at least this often */
 
 struct conversation;
 
-struct conversation_example {
-    const char *user, *assistant;
-};
 /* What a conversation starts with. Texts may be NULL: none. */
 struct conversation_start {
     const char *title, *persona, *model, *settings;
     const char *system;
-    const struct conversation_example *example;
+    const struct persona_example *example;
     size_t n_examples;
 };
 
