@@ -143,7 +143,7 @@ int conversation_new(struct conversation **out, struct store *s, const struct co
     int rc = store_conversation_copy(&c->row, &row, e);
     if (!rc) rc = append(c, CHAT_SYSTEM, system, strlen(system), "", e);
     for (size_t i = 0; !rc && i < start->n_examples; i++) {
-        const struct conversation_example *x = &start->example[i];
+        const struct persona_example *x = &start->example[i];
         rc = append(c, CHAT_USER, x->user, strlen(x->user), STORE_EXAMPLE, e);
         if (!rc) rc = append(c, CHAT_ASSISTANT, x->assistant, strlen(x->assistant), STORE_EXAMPLE, e);
     }

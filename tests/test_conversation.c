@@ -95,7 +95,7 @@ static size_t count_conversations(void) {
 
 static void a_conversation_comes_back_as_it_was(void **state) {
     (void)state;
-    static const struct conversation_example examples[] = {{"Water?", "Soft."}};
+    static const struct persona_example examples[] = {{(char *)"Water?", (char *)"Soft."}};
     struct conversation *c;
     assert_int_equal(conversation_new(&c, store, &(struct conversation_start){.system = "Be brief.", .example = examples, .n_examples = 1}, NULL), 0);
     assert_int_equal(count_conversations(), 0); /* nothing was said yet */
