@@ -261,10 +261,9 @@ static int32_t match_special(const struct vocab *v, const char *p, size_t n, boo
     return best;
 }
 
-int vocab_encode(const struct vocab *v, const char *text, size_t n, bool parse_special, struct vocab_tokens *out, struct err *e) {
+static int encode(const struct vocab *v, const char *text, size_t n, bool parse_special, bool start, struct vocab_tokens *out, struct err *e) {
     if (n > TEXT_BYTES_MAX) return err_set(e, ERR_USAGE, "a text of %zu bytes is more than the %d that can be tokenised at once", n, TEXT_BYTES_MAX);
     size_t raw = 0, at = 0; /* text[raw, at) holds no special token */
-    bool start = true;
     int rc = 0;
     while (at < n && !rc) {
         int32_t id = match_special(v, text + at, n - at, parse_special);
@@ -280,6 +279,14 @@ int vocab_encode(const struct vocab *v, const char *text, size_t n, bool parse_s
     }
     if (!rc && n > raw) rc = v->kind->encode(v, text + raw, n - raw, start, out, e);
     return rc;
+}
+
+int vocab_encode(const struct vocab *v, const char *text, size_t n, bool parse_special, struct vocab_tokens *out, struct err *e) {
+    return encode(v, text, n, parse_special, true, out, e);
+}
+
+int vocab_encode_on(const struct vocab *v, const char *text, size_t n, bool parse_special, struct vocab_tokens *out, struct err *e) {
+    return encode(v, text, n, parse_special, false, out, e);
 }
 
 /* ---- ids to text --------------------------------------------------------------------------------------------- */

@@ -41,6 +41,8 @@ enum vocab_attr vocab_attr(const struct vocab *v, int32_t id);
 /* Appends the ids of text[0..n). parse_special: control and user-defined tokens spelt in the text become their ids (for
  * template text only; what users wrote is passed with false and can then never become a control token). Never adds BOS. */
 int vocab_encode(const struct vocab *v, const char *text, size_t n, bool parse_special, struct vocab_tokens *out, struct err *e);
+/* The same for text that goes on after other text: sentencepiece puts no blank before it. */
+int vocab_encode_on(const struct vocab *v, const char *text, size_t n, bool parse_special, struct vocab_tokens *out, struct err *e);
 /* An id by its exact spelling, -1 where there is none. */
 int32_t vocab_find(const struct vocab *v, const char *text, size_t n);
 
