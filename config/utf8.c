@@ -80,26 +80,36 @@ size_t utf8_incomplete(const char *s, size_t n) {
 
 /* ---- columns ------------------------------------------------------------------------------------------------------- */
 
-/* Terminal columns of a code point on its own. */
+/* Terminal columns of a code point on its own: utf8proc's, and where terminals (and the C library's wcwidth, which ncurses goes by)
+ * differ from it, theirs. */
 static int columns_of(uint32_t cp) {
     if (cp < 0x20 || (cp >= 0x7F && cp < 0xA0)) return 0;
-    int w = utf8proc_charwidth((utf8proc_int32_t)cp);
-    return w < 0 ? 0 : w > 2 ? 2 : w;
+    const utf8proc_property_t *p = utf8proc_get_property((utf8proc_int32_t)cp);
+    if (p->category == UTF8PROC_CATEGORY_MC || p->boundclass == UTF8PROC_BOUNDCLASS_PREPEND) return 1;
+    if (p->boundclass == UTF8PROC_BOUNDCLASS_V || p->boundclass == UTF8PROC_BOUNDCLASS_T) return 0; /* drawn into the syllable */
+    if (cp >= 0x4DC0 && cp <= 0x4DFF) return 2;                                                      /* hexagrams */
+    return p->charwidth > 2 ? 2 : (int)p->charwidth;
+}
+
+/* May U+FE0F make an emoji of it? */
+static bool has_emoji_form(uint32_t cp) {
+    return (cp >= '0' && cp <= '9') || cp == '#' || cp == '*' ||
+           utf8proc_get_property((utf8proc_int32_t)cp)->boundclass == UTF8PROC_BOUNDCLASS_EXTENDED_PICTOGRAPHIC;
 }
 
 size_t utf8_grapheme(const char *s, size_t n, int *width) {
-    uint32_t before, cp;
-    size_t len = utf8_decode(s, n, &before);
+    uint32_t first, before, cp;
+    size_t len = utf8_decode(s, n, &first);
     utf8proc_int32_t state = 0;
-    int columns = len ? columns_of(before) : 0;
+    int columns = len ? columns_of(first) : 0;
+    before = first;
     while (len && len < n) {
         size_t more = utf8_decode(s + len, n - len, &cp);
         if (utf8proc_grapheme_break_stateful((utf8proc_int32_t)before, (utf8proc_int32_t)cp, &state)) break;
-        int own = columns_of(cp);
-        if (own > columns) columns = own;
-        if (cp == 0xFE0F) columns = 2; /* shown as an emoji */
+        columns += cp == 0xFE0F && has_emoji_form(first) ? 1 : columns_of(cp);
         before = cp;
         len += more;
+        if (columns > 2) columns = 2; /* a family is as wide as one of its members */
     }
     if (width) *width = columns;
     return len;
@@ -152,21 +162,19 @@ static bool step(struct utf8_stream *st, uint32_t cp) {
         st->state = STREAM_TEXT;
         return cp == '\n';
     }
+    if (cp > 0x7E && st->state != STREAM_STRING) { /* no control sequence holds that: it is text again */
+        st->state = STREAM_TEXT;
+        return step_text(st, cp);
+    }
     switch (st->state) {
     case STREAM_ESC: st->state = after_escape(cp); break;
     case STREAM_INTERMEDIATE:
         if (cp == 0x1B) st->state = STREAM_ESC;
-        else if (cp < 0x20 || cp > 0x2F) st->state = STREAM_TEXT;
+        else if (cp >= 0x30) st->state = STREAM_TEXT;
         break;
     case STREAM_CSI:
-        if (cp == 0x1B) {
-            st->state = STREAM_ESC;
-        } else if (cp > 0x7E) { /* no control sequence holds that: it is text again */
-            st->state = STREAM_TEXT;
-            return step_text(st, cp);
-        } else if (cp >= 0x40) {
-            st->state = STREAM_TEXT;
-        }
+        if (cp == 0x1B) st->state = STREAM_ESC;
+        else if (cp >= 0x40) st->state = STREAM_TEXT;
         break;
     case STREAM_STRING:
         if (cp == 0x1B) st->state = STREAM_STRING_ESC;
@@ -216,14 +224,15 @@ char *utf8_show(const char *text, char *out, size_t size) {
     struct utf8_stream st = {0};
     struct buf clean = {0};
     size_t n = strnlen(text, size * 4), used = 0;
+    n -= utf8_incomplete(text, n);
     utf8_stream_add(&st, text, n, &clean);
     utf8_stream_end(&st, &clean);
     for (size_t i = 0; i < clean.len; i++)
         if (clean.data[i] == '\n' || clean.data[i] == '\t') clean.data[i] = ' ';
+    size_t room = clean.len < size ? size - 1 : size - 4; /* the dots and the NUL */
     while (used < clean.len) {
         size_t len = utf8_grapheme(clean.data + used, clean.len - used, NULL);
-        bool last = used + len == clean.len;
-        if (used + len + (last ? 1 : 4) > size) break;
+        if (used + len > room) break;
         used += len;
     }
     memcpy(out, buf_text(&clean), used);
@@ -235,8 +244,10 @@ char *utf8_show(const char *text, char *out, size_t size) {
 /* ---- normal form --------------------------------------------------------------------------------------------------- */
 
 int utf8_nfc(const char *s, size_t n, struct buf *out) {
+    if (!n) return 0;
     utf8proc_uint8_t *form = NULL;
-    utf8proc_ssize_t len = utf8_valid(s, n) ? utf8proc_map((const utf8proc_uint8_t *)s, (utf8proc_ssize_t)n, &form, UTF8PROC_STABLE | UTF8PROC_COMPOSE) : -1;
+    utf8proc_ssize_t len = UTF8PROC_ERROR_INVALIDUTF8;
+    if (utf8_valid(s, n)) len = utf8proc_map((const utf8proc_uint8_t *)s, (utf8proc_ssize_t)n, &form, UTF8PROC_STABLE | UTF8PROC_COMPOSE);
     int rc = len >= 0 ? buf_add(out, form, (size_t)len) : len == UTF8PROC_ERROR_NOMEM ? ERR_MEMORY : buf_add(out, s, n);
     free(form);
     return rc;
