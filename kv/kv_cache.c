@@ -138,11 +138,6 @@ static void make_runs(struct kv_running *r) {
     }
 }
 
-static void touch(struct kv *c, uint32_t block) {
-    c->n_touched += !c->touched[block];
-    c->touched[block] = 1;
-}
-
 /* Whether a token with that index may come next: nothing but what has left may lie in between. */
 static bool follows(const struct kv_seq *s, size_t index) {
     return index >= s->n_tokens && kv_seq_count_left(s, s->n_tokens, index) == index - s->n_tokens;
@@ -167,7 +162,7 @@ int kv_begin(struct kv *c, int seq, const int32_t *token, uint32_t n, size_t fir
     r->n = n;
     r->pos = kv_seq_next_pos(s);
     make_runs(r);
-    for (uint32_t i = 0; i < n; i++) touch(c, r->cell[i] / KV_BLOCK);
+    for (uint32_t i = 0; i < n; i++) kv_touch(c, r->cell[i]);
     *b = (struct kv_batch){.seq = seq, .n = n, .pos = r->pos, .cell = r->cell};
     return 0;
 }

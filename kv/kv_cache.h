@@ -57,6 +57,12 @@ struct kv {
 
 static inline uint32_t kv_blocks(uint64_t cells) { return (uint32_t)((cells + KV_BLOCK - 1) / KV_BLOCK); }
 
+/* Notes that the cell's block is written to. */
+static inline void kv_touch(struct kv *c, uint32_t cell) {
+    c->n_touched += !c->touched[cell / KV_BLOCK];
+    c->touched[cell / KV_BLOCK] = 1;
+}
+
 /* kv_growth */
 /* Sees to it that the arena holds at least that many cells (<= bound), by the policy's steps; exact: no more than that.
  * ERR_MEMORY: refused, with everything as it was. */

@@ -35,8 +35,7 @@ static void copy_cell(struct kv *c, uint32_t from, uint32_t to) {
             memcpy(dst + vt + h * l->v_head_bytes, src + vf + h * l->v_head_bytes, l->v_row_bytes);
         }
     }
-    c->n_touched += !c->touched[to / KV_BLOCK];
-    c->touched[to / KV_BLOCK] = 1;
+    kv_touch(c, to);
 }
 
 static void turn_cell(struct kv *c, uint32_t cell, const float *cs) {

@@ -24,12 +24,6 @@ static void remove_range(struct kv *c, int seq, int64_t p0, int64_t p1) {
     if (from < to) kv_seq_take(s, &c->cells, seq, from, to);
 }
 
-static void strip(struct kv *c, int seq) {
-    struct kv_seq *s = &c->seq[seq];
-    kv_seq_remove_runs(s, &c->cells, seq, 0, s->n_runs);
-    kv_seq_forget(s);
-}
-
 bool kv_seq_rm(struct kv *c, int seq, int64_t p0, int64_t p1) {
     if (c->running.on || seq >= KV_MAX_SEQS) return false;
     for (int s = seq < 0 ? 0 : seq; s < (seq < 0 ? KV_MAX_SEQS : seq + 1); s++) remove_range(c, s, p0, p1);
@@ -41,14 +35,14 @@ bool kv_seq_rm(struct kv *c, int seq, int64_t p0, int64_t p1) {
 void kv_seq_keep(struct kv *c, int seq) {
     assert(!c->running.on && valid(seq));
     for (int s = 0; s < KV_MAX_SEQS; s++)
-        if (s != seq) strip(c, s);
+        if (s != seq) kv_seq_strip(&c->seq[s], &c->cells, s);
     kv_growth_settle(c, 0, "removed");
     kv_stats_publish(c);
 }
 
 void kv_clear(struct kv *c, bool data) {
     assert(!c->running.on);
-    for (int s = 0; s < KV_MAX_SEQS; s++) strip(c, s);
+    for (int s = 0; s < KV_MAX_SEQS; s++) kv_seq_strip(&c->seq[s], &c->cells, s);
     c->cells.hint = 0;
     if (data) /* pages that are given back read as zeros */
         for (uint32_t b = 0; b < c->arena.n_blocks; b++) {
@@ -75,7 +69,7 @@ int kv_acquire(struct kv *c) {
 
 void kv_release(struct kv *c, int seq) {
     assert(!c->running.on && valid(seq));
-    strip(c, seq);
+    kv_seq_strip(&c->seq[seq], &c->cells, seq);
     kv_seq_free(&c->seq[seq]);
     kv_growth_settle(c, 0, "released");
     kv_stats_publish(c);

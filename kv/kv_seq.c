@@ -116,6 +116,7 @@ void kv_seq_push(struct kv_seq *s, const struct kv_run *r) {
 
 uint32_t kv_seq_remove_runs(struct kv_seq *s, struct kv_cells *t, int seq, size_t from, size_t to) {
     uint32_t n = 0;
+    if (from == to) return 0;
     for (size_t i = from; i < to; i++) {
         kv_cells_disown(t, s->run[i].cell, s->run[i].n, seq);
         n += s->run[i].n;
@@ -124,6 +125,11 @@ uint32_t kv_seq_remove_runs(struct kv_seq *s, struct kv_cells *t, int seq, size_
     s->n_runs -= to - from;
     s->n_cells -= n;
     return n;
+}
+
+void kv_seq_strip(struct kv_seq *s, struct kv_cells *t, int seq) {
+    kv_seq_remove_runs(s, t, seq, 0, s->n_runs);
+    kv_seq_forget(s);
 }
 
 void kv_seq_take(struct kv_seq *s, struct kv_cells *t, int seq, size_t from, size_t to) {

@@ -40,6 +40,8 @@ int kv_seq_reserve(struct kv_seq *s, size_t cells, size_t n_tokens);
 int kv_seq_set_turns(struct kv_seq *s, const struct kv_turn *turn, size_t n);
 /* Forgets everything but the lease and the memory; its cells must have been disowned. */
 void kv_seq_forget(struct kv_seq *s);
+/* Disowns its cells and forgets. */
+void kv_seq_strip(struct kv_seq *s, struct kv_cells *t, int seq);
 
 static inline int64_t kv_run_first(const struct kv_run *r) { return r->pos + r->offset; }              /* effective position */
 static inline int64_t kv_run_end(const struct kv_run *r) { return r->pos + r->offset + r->n; }
