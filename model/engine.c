@@ -74,6 +74,13 @@ static int read_names(struct model *m, struct err *e) {
     return m->name && m->arch_name && m->type_name ? 0 : err_set(e, ERR_MEMORY, "no memory to open %s", g->path);
 }
 
+static int read_template(struct model *m, struct err *e) {
+    struct gguf_text text = {"", 0};
+    int rc = gguf_string(m->gguf, "tokenizer.chat_template", &text, e);
+    if (!rc) template_detect(text.p, text.n, &m->format);
+    return rc;
+}
+
 int model_open(struct model **out, const char *path, const struct model_options *o, struct err *e) {
     *out = NULL;
     struct model *m = calloc(1, sizeof *m);
@@ -82,6 +89,7 @@ int model_open(struct model **out, const char *path, const struct model_options 
     if ((rc = gguf_open(&m->gguf, path, e))) goto out;
     if ((rc = read_names(m, e))) goto out;
     if ((rc = vocab_open(&m->vocab, m->gguf, e))) goto out;
+    if ((rc = read_template(m, e))) goto out;
     for (size_t i = 0; i < m->gguf->n_tensors; i++) {
         const struct gguf_tensor *t = &m->gguf->tensor[i];
         m->n_params += t->dim[0] * t->dim[1] * t->dim[2] * t->dim[3];
@@ -212,9 +220,8 @@ int model_piece(const struct model *m, int32_t id, bool special, struct buf *out
     return vocab_piece(m->vocab, id, special, out);
 }
 
-const char *chat_role_name(enum chat_role r) {
-    static const char *const name[] = {"system", "user", "assistant"};
-    return name[r];
+int model_render(const struct model *m, const struct chat_message *msg, size_t n, bool add_generation_prompt, struct rendered *out, struct err *e) {
+    return template_render(&m->format, m->vocab, msg, n, add_generation_prompt, out, e);
 }
 
 int model_render_text(const struct model *m, const struct rendered *r, struct buf *out, struct err *e) {
