@@ -73,8 +73,8 @@ $(BUILD)/config/personas.o: $(BUILD)/config/personas.c
 $(BUILD)/tests/test_%: $(BUILD)/tests/test_%.o $(SUPPORT) $(BUILD)/libkvetch.a
 	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $(filter %.o,$^) $(BUILD)/libkvetch.a $(LIBS) -lcmocka
 
-$(BUILD)/tests/bench_%: $(BUILD)/tests/bench_%.o $(BUILD)/libkvetch.a
-	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $< $(BUILD)/libkvetch.a $(LIBS)
+$(BUILD)/tests/bench_%: $(BUILD)/tests/bench_%.o $(SUPPORT) $(BUILD)/libkvetch.a
+	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $(filter %.o,$^) $(BUILD)/libkvetch.a $(LIBS) -lcmocka
 
 # A program that tests/test_screen.c drives in a terminal.
 $(BUILD)/tests/demo_ui: $(BUILD)/tests/demo_ui.o $(BUILD)/libkvetch.a

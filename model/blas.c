@@ -16,7 +16,7 @@ static void single_thread(void) { openblas_set_num_threads(1); }
 
 void blas_open(void) { pthread_once(&once, single_thread); }
 
-void blas_sgemm(size_t m, size_t n, size_t k, const float *a, size_t lda, const float *b, size_t ldb, int add, float *c,
+void blas_sgemm(size_t m, size_t n, size_t k, const float *a, size_t lda, const float *b, size_t ldb, bool add, float *c,
                 size_t ldc) {
     cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, (blasint)m, (blasint)n, (blasint)k, 1, a, (blasint)lda, b,
                 (blasint)ldb, add ? 1 : 0, c, (blasint)ldc);

@@ -2,13 +2,14 @@
 #ifndef MODEL_BLAS_H
 #define MODEL_BLAS_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 /* Makes OpenBLAS compute in the calling thread; to be called before blas_sgemm. Any number of times. */
 void blas_open(void);
 
 /* c[m][n] = a[m][k] b[n][k]^T + (add ? c : 0), row-major, rows lda, ldb, ldc floats apart. */
-void blas_sgemm(size_t m, size_t n, size_t k, const float *a, size_t lda, const float *b, size_t ldb, int add, float *c,
+void blas_sgemm(size_t m, size_t n, size_t k, const float *a, size_t lda, const float *b, size_t ldb, bool add, float *c,
                 size_t ldc);
 
 /* The kernels that OpenBLAS should be told to use on this processor (a value of OPENBLAS_CORETYPE), where it does not

@@ -34,11 +34,11 @@ struct act32 {
 };
 struct act256 {
     float d;
-    int32_t sum32[8];   /* sum(q) of each 32 */
-    int32_t nsum16[16]; /* -sum(q) of each 16 */
+    int16_t nsum32[8];  /* -sum(q) of each 32 */
+    int16_t nsum16[16]; /* and of each 16 */
     int8_t q[256];
 };
-static_assert(sizeof(struct act32) == 40 && sizeof(struct act256) == 356, "activation blocks");
+static_assert(sizeof(struct act32) == 40 && sizeof(struct act256) == 308, "activation blocks");
 
 /* out[r * out_stride + i] = row i of w times row r of act. */
 struct product {
@@ -62,6 +62,9 @@ struct kernels {
     void (*swiglu)(float *gate, const float *up, size_t n);  /* gate = silu(gate) * up */
     float (*dot_f32)(const float *a, const float *b, size_t n);
     void (*softmax)(float *x, size_t n);                     /* in place */
+
+    /* n weights to floats, where the table has something faster than the type's own to_f32; else NULL. */
+    void (*widen[KERNELS_TYPES])(const void *w, float *out, size_t n);
 
     /* A row of n activations to int8; n is a multiple of 32, of 256. */
     void (*quantize_32)(const float *x, struct act32 *out, size_t n);

@@ -5,6 +5,9 @@
 
 #include "model/kernels.h"
 
+/* Where the largest of a block is smaller, the inverse of the scale would overflow, and the numbers count as 0. */
+#define QUANTIZE_LEAST 0x1p-100f
+
 void quantize_32_portable(const float *x, struct act32 *out, size_t n);
 void quantize_256_portable(const float *x, struct act256 *out, size_t n);
 void product_q4_0_portable(const struct product *p);

@@ -108,10 +108,17 @@ static void add_bias(const struct matmul_job *job, size_t from, size_t rows, siz
 /* Weight rows [from, from + rows) of float type times all rows of x, in tiles that lie the same whatever the threads. */
 static void unit_blas(const struct section *s, const struct matmul_job *job, size_t from, size_t rows, float *tile) {
     const struct matrix *w = job->w;
+    const uint8_t *first = w->data + from * w->row_bytes;
+    if (w->type->id == NUM_F32) {
+        blas_sgemm(s->n_rows, rows, w->cols, s->x, s->x_stride, (const void *)first, w->row_bytes / sizeof(float), false,
+                   job->out + from, job->out_stride);
+        return;
+    }
+    void (*widen)(const void *, float *, size_t) = s->m->kernels->widen[w->type->id];
+    if (!widen) widen = w->type->to_f32;
     for (size_t c = 0; c < w->cols; c += TILE_COLS) {
         size_t n = w->cols - c < TILE_COLS ? w->cols - c : TILE_COLS;
-        for (size_t i = 0; i < rows; i++)
-            w->type->to_f32(w->data + (from + i) * w->row_bytes + c * w->type->bytes, tile + i * n, n);
+        for (size_t i = 0; i < rows; i++) widen(first + i * w->row_bytes + c * w->type->bytes, tile + i * n, n);
         blas_sgemm(s->n_rows, rows, n, s->x + c, s->x_stride, tile, n, c > 0, job->out + from, job->out_stride);
     }
 }

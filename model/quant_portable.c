@@ -18,12 +18,9 @@ static float most_of(const float *x, size_t n) {
     return most;
 }
 
-/* Below this the inverse of the scale overflows, and the numbers count as 0. */
-static const float least = 0x1p-100f;
-
 static float to_int8(const float *x, int8_t *q, size_t n) {
     float most = most_of(x, n);
-    if (!(most >= least)) {
+    if (!(most >= QUANTIZE_LEAST)) {
         memset(q, 0, n);
         return 0;
     }
@@ -48,8 +45,8 @@ void quantize_32_portable(const float *x, struct act32 *out, size_t n) {
 void quantize_256_portable(const float *x, struct act256 *out, size_t n) {
     for (size_t i = 0; i < n; i += 256, out++) {
         out->d = to_int8(x + i, out->q, 256);
-        for (size_t k = 0; k < 16; k++) out->nsum16[k] = -sum_of(out->q + 16 * k, 16);
-        for (size_t k = 0; k < 8; k++) out->sum32[k] = -(out->nsum16[2 * k] + out->nsum16[2 * k + 1]);
+        for (size_t k = 0; k < 16; k++) out->nsum16[k] = (int16_t)-sum_of(out->q + 16 * k, 16);
+        for (size_t k = 0; k < 8; k++) out->nsum32[k] = (int16_t)(out->nsum16[2 * k] + out->nsum16[2 * k + 1]);
     }
 }
 
@@ -124,7 +121,7 @@ static float dot_q8_0(const void *row, const void *act, size_t cols) {
 /* Q4_K, and Q5_K where h is not NULL: adds one super-block to sum. */
 static float k_step(const uint8_t *d, const uint8_t *dmin, const uint8_t *scales, const uint8_t *h, const uint8_t *q,
                     const struct act256 *a, float sum) {
-    int32_t i = 0, mins = 0;
+    int32_t i = 0, nmins = 0;
     for (int s = 0; s < 8; s++) {
         int scale, min;
         int32_t dot = 0;
@@ -135,10 +132,10 @@ static float k_step(const uint8_t *d, const uint8_t *dmin, const uint8_t *scales
             dot += v * a->q[32 * s + j];
         }
         i += scale * dot;
-        mins += min * a->sum32[s];
+        nmins += min * a->nsum32[s];
     }
     sum = fmaf((float)i, half_at(d) * a->d, sum);
-    return fmaf((float)-mins, half_at(dmin) * a->d, sum);
+    return fmaf((float)nmins, half_at(dmin) * a->d, sum);
 }
 
 static float dot_q4_k(const void *row, const void *act, size_t cols) {
