@@ -5,7 +5,8 @@
  *     many_TYPE_SUFFIX   many rows: a tile of weights (2 x LANES rows, CHUNK columns) is unpacked to scratch in the first-level
  *                        cache, then multiplied with the activations, six rows at a time
  *
- * The file including this one gives: LANES; SUFFIX; vi (LANES int32, also seen as 4 x LANES bytes) and vf (LANES floats);
+ * The file including this one gives: LANES; SUFFIX; GROUP_32 and GROUP_256, the rows of
+ * activations that are computed together; vi (LANES int32, also seen as 4 x LANES bytes) and vf (LANES floats);
  *
  *     v_rows16(p, stride, out)  out[j], lane r = bytes 4j..4j+3 of the 16 at p + r * stride
  *     v_rows4(p, stride)        lane r = the 4 bytes at p + r * stride
@@ -148,12 +149,12 @@ ALWAYS void one32(const struct product *p, struct kind32 kind, void (*rest)(cons
 /* n_act rows of activations from a times `tiles` x LANES rows of weights, over n blocks; adds to out. */
 ALWAYS void tile_times32(struct kind32 kind, const struct tile32 *t, int tiles, size_t n, const uint8_t *a, size_t a_stride,
                          int n_act, float *out, size_t out_stride, bool first) {
-    vf sum[6][2];
+    vf sum[GROUP_32][2];
     UNROLL for (int r = 0; r < n_act; r++)
         UNROLL for (int c = 0; c < tiles; c++)
             sum[r][c] = first ? f_zero() : f_load(out + (size_t)r * out_stride + c * LANES);
     for (; n; n--, t += tiles, a += sizeof(struct act32)) {
-        vi i[6][2];
+        vi i[GROUP_32][2];
         UNROLL for (int r = 0; r < n_act; r++) {
             vi s = open32(&kind, (const void *)(a + (size_t)r * a_stride));
             UNROLL for (int c = 0; c < tiles; c++) i[r][c] = s;
@@ -186,8 +187,8 @@ ALWAYS void many32_tiles(const struct product *p, struct kind32 kind, size_t row
         }
         const uint8_t *a = p->act + c / 32 * sizeof(struct act32);
         size_t r = 0;
-        for (; r + 6 <= p->n_act; r += 6)
-            tile_times32(kind, t, tiles, n, a + r * p->act_stride, p->act_stride, 6, out + r * p->out_stride, p->out_stride, c == 0);
+        for (; r + GROUP_32 <= p->n_act; r += GROUP_32)
+            tile_times32(kind, t, tiles, n, a + r * p->act_stride, p->act_stride, GROUP_32, out + r * p->out_stride, p->out_stride, c == 0);
         for (; r + 2 <= p->n_act; r += 2)
             tile_times32(kind, t, tiles, n, a + r * p->act_stride, p->act_stride, 2, out + r * p->out_stride, p->out_stride, c == 0);
         for (; r < p->n_act; r++)
@@ -349,10 +350,10 @@ ALWAYS void one256(const struct product *p, struct kind256 kind, void (*rest)(co
 
 /* Run r of n_act rows of activations times `tiles` tiles: the scaled dot products are added to dot. */
 ALWAYS void tile_run(struct kind256 kind, const struct tile256 *t, int tiles, int r, const uint8_t *a, size_t a_stride,
-                     int n_act, vi dot[4][2]) {
+                     int n_act, vi dot[GROUP_256][2]) {
     int subs = kind.is_q6 ? 2 : 1, each = 8 / subs;
     for (int s = 0; s < subs; s++) {
-        vi i[4][2];
+        vi i[GROUP_256][2];
         UNROLL for (int x = 0; x < n_act; x++) i[x][0] = i[x][1] = v_zero();
         UNROLL for (int k = 0; k < each; k++) {
             int at = 8 * r + each * s + k;
@@ -371,12 +372,12 @@ ALWAYS void tile_run(struct kind256 kind, const struct tile256 *t, int tiles, in
 
 ALWAYS void tile_times256(struct kind256 kind, const struct tile256 *t, int tiles, size_t n, const uint8_t *a,
                           size_t a_stride, int n_act, float *out, size_t out_stride, bool first) {
-    vf sum[4][2];
+    vf sum[GROUP_256][2];
     UNROLL for (int x = 0; x < n_act; x++)
         UNROLL for (int c = 0; c < tiles; c++)
             sum[x][c] = first ? f_zero() : f_load(out + (size_t)x * out_stride + c * LANES);
     for (; n; n--, t += tiles, a += sizeof(struct act256)) {
-        vi dot[4][2];
+        vi dot[GROUP_256][2];
         UNROLL for (int x = 0; x < n_act; x++) dot[x][0] = dot[x][1] = v_zero();
         for (int r = 0; r < 8; r++) tile_run(kind, t, tiles, r, a, a_stride, n_act, dot);
         UNROLL for (int x = 0; x < n_act; x++)
@@ -411,8 +412,8 @@ ALWAYS void many256_tiles(const struct product *p, struct kind256 kind, size_t r
         }
         const uint8_t *a = p->act + c / 256 * sizeof(struct act256);
         size_t r = 0;
-        for (; r + 4 <= p->n_act; r += 4)
-            tile_times256(kind, t, tiles, n, a + r * p->act_stride, p->act_stride, 4, out + r * p->out_stride, p->out_stride, c == 0);
+        for (; r + GROUP_256 <= p->n_act; r += GROUP_256)
+            tile_times256(kind, t, tiles, n, a + r * p->act_stride, p->act_stride, GROUP_256, out + r * p->out_stride, p->out_stride, c == 0);
         for (; r < p->n_act; r++)
             tile_times256(kind, t, tiles, n, a + r * p->act_stride, p->act_stride, 1, out + r * p->out_stride, p->out_stride, c == 0);
     }

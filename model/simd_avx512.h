@@ -10,7 +10,7 @@
 
 typedef __m512i vi;
 typedef __m512 vf;
-enum { LANES = 16, Q8_OFFSET = 128 };
+enum { LANES = 16, Q8_OFFSET = 128, GROUP_32 = 6, GROUP_256 = 4 };
 #define SUFFIX avx512
 #define OP static inline __attribute__((always_inline))
 
