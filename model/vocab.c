@@ -10,7 +10,7 @@
 
 enum { TEXT_BYTES_MAX = 1 << 30 }; /* of one call: symbols are counted in 32 bits */
 
-static const struct vocab_kind *const kinds[] = {&vocab_spm};
+static const struct vocab_kind *const kinds[] = {&vocab_spm, &vocab_bpe};
 
 /* Tokens that end a reply whatever the file says of them, as the common model families spell them. */
 static const char *const end_names[] = {
@@ -175,7 +175,7 @@ static int read_kind(struct vocab *v, struct err *e) {
     for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
         if (model.n == strlen(kinds[i]->name) && !memcmp(model.p, kinds[i]->name, model.n)) v->kind = kinds[i];
     if (!v->kind)
-        return err_set(e, ERR_FILE, "%s: tokenizer.ggml.model: found \"%.*s\", expected llama", v->g->path, model.n < 40 ? (int)model.n : 40,
+        return err_set(e, ERR_FILE, "%s: tokenizer.ggml.model: found \"%.*s\", expected llama or gpt2", v->g->path, model.n < 40 ? (int)model.n : 40,
                        model.p);
     v->pre = strndup(pre.p, pre.n);
     return v->pre ? 0 : err_set(e, ERR_MEMORY, "no memory for the vocabulary");

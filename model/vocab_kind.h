@@ -26,7 +26,7 @@ struct vocab_kind {
     int (*encode)(const struct vocab *v, const char *text, size_t n, bool start, struct vocab_tokens *out, struct err *e);
     int (*piece)(const struct vocab *v, int32_t id, struct buf *out); /* of a token that is neither control, unknown nor user-defined */
 };
-extern const struct vocab_kind vocab_spm;
+extern const struct vocab_kind vocab_spm, vocab_bpe;
 
 struct vocab {
     const struct gguf *g;

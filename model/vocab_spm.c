@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "model/vocab_kind.h"
+#include "model/vocab_merge.h"
 
 #define BLANK "\xe2\x96\x81"
 enum { BLANK_BYTES = 3 };
@@ -16,16 +17,6 @@ struct spm {
     float *score;          /* [n] */
     int32_t byte[256];     /* the token of each byte, or -1 */
     bool words;            /* no token has a blank behind another character: words are independent of each other */
-};
-
-/* A piece of text in a list in text order. n = 0: it was joined to the one before. */
-struct symbol { const char *p; uint32_t n; int32_t prev, next; };
-/* Two neighbours whose joined text is a token. Stale once either has changed, which the sum of their lengths shows. */
-struct pair { float score; int32_t left, right; uint32_t n; };
-
-struct work {
-    struct symbol *sym; size_t n_sym, cap_sym;
-    struct pair *heap; size_t n_heap, cap_heap;
 };
 
 /* ---- opening ------------------------------------------------------------------------------------------------- */
@@ -76,39 +67,6 @@ static int spm_open(struct vocab *v, struct err *e) {
     return 0;
 }
 
-/* ---- the heap of pairs --------------------------------------------------------------------------------------- */
-
-static bool comes_first(const struct pair *a, const struct pair *b) {
-    return a->score > b->score || (a->score == b->score && a->left < b->left);
-}
-
-static int heap_push(struct work *w, struct pair p) {
-    if (w->n_heap == w->cap_heap) {
-        size_t cap = w->cap_heap ? w->cap_heap * 2 : 256;
-        struct pair *more = realloc(w->heap, cap * sizeof *more);
-        if (!more) return ERR_MEMORY;
-        w->heap = more;
-        w->cap_heap = cap;
-    }
-    size_t i = w->n_heap++;
-    for (; i && comes_first(&p, &w->heap[(i - 1) / 2]); i = (i - 1) / 2) w->heap[i] = w->heap[(i - 1) / 2];
-    w->heap[i] = p;
-    return 0;
-}
-
-static struct pair heap_pop(struct work *w) {
-    struct pair top = w->heap[0], last = w->heap[--w->n_heap];
-    size_t i = 0, k;
-    while ((k = 2 * i + 1) < w->n_heap) {
-        if (k + 1 < w->n_heap && comes_first(&w->heap[k + 1], &w->heap[k])) k++;
-        if (!comes_first(&w->heap[k], &last)) break;
-        w->heap[i] = w->heap[k];
-        i = k;
-    }
-    if (w->n_heap) w->heap[i] = last;
-    return top;
-}
-
 /* ---- joining ------------------------------------------------------------------------------------------------- */
 
 /* Bytes of the character that starts with byte c, by its high bits alone: broken text is split the same way everywhere. */
@@ -117,70 +75,40 @@ static size_t char_bytes(char c) {
     return bytes[(uint8_t)c >> 4];
 }
 
-static int split_chars(struct work *w, const char *p, size_t n) {
-    w->n_sym = w->n_heap = 0;
-    if (n > w->cap_sym) {
-        struct symbol *more = realloc(w->sym, n * sizeof *more);
-        if (!more) return ERR_MEMORY;
-        w->sym = more;
-        w->cap_sym = n;
-    }
-    for (size_t i = 0; i < n;) {
-        size_t len = char_bytes(p[i]);
-        if (len > n - i) len = n - i;
-        int32_t k = (int32_t)w->n_sym++;
-        w->sym[k] = (struct symbol){p + i, (uint32_t)len, k - 1, k + 1};
-        i += len;
-    }
-    if (w->n_sym) w->sym[w->n_sym - 1].next = -1;
-    return 0;
+static bool find_pair(const void *own, const struct vocab_symbol *a, const struct vocab_symbol *b, float *priority, int32_t *id) {
+    const struct spm *s = own;
+    *id = vocab_map_find(&s->map, a->p, a->n + b->n);
+    if (*id < 0) return false;
+    *priority = s->score[*id];
+    return true;
 }
 
-static int offer(const struct spm *s, struct work *w, int32_t left, int32_t right) {
-    if (left < 0 || right < 0) return 0;
-    uint32_t n = w->sym[left].n + w->sym[right].n;
-    int32_t id = vocab_map_find(&s->map, w->sym[left].p, n);
-    if (id < 0) return 0;
-    return heap_push(w, (struct pair){s->score[id], left, right, n});
-}
-
-static int join_all(const struct spm *s, struct work *w) {
-    int rc = 0;
-    for (int32_t i = 0; (size_t)i + 1 < w->n_sym && !rc; i++) rc = offer(s, w, i, i + 1);
-    while (w->n_heap && !rc) {
-        struct pair p = heap_pop(w);
-        struct symbol *a = &w->sym[p.left], *b = &w->sym[p.right];
-        if (!a->n || !b->n || a->n + b->n != p.n) continue;
-        a->n = p.n;
-        b->n = 0;
-        a->next = b->next;
-        if (b->next >= 0) w->sym[b->next].prev = p.left;
-        rc = offer(s, w, a->prev, p.left);
-        if (!rc) rc = offer(s, w, p.left, a->next);
-    }
-    return rc;
-}
-
-static int emit(const struct vocab *v, const struct symbol *sym, struct vocab_tokens *out, struct err *e) {
+static int emit_bytes(const struct vocab *v, const struct vocab_symbol *sym, struct vocab_tokens *out, struct err *e) {
     const struct spm *s = v->own;
-    int32_t id = vocab_map_find(&s->map, sym->p, sym->n);
-    if (id >= 0) return vocab_tokens_add(out, id);
-    for (uint32_t i = 0; i < sym->n; i++) {
-        id = s->byte[(uint8_t)sym->p[i]];
+    int rc = 0;
+    for (uint32_t i = 0; i < sym->n && !rc; i++) {
+        int32_t id = s->byte[(uint8_t)sym->p[i]];
         if (id < 0) id = v->unk;
         if (id < 0)
             return err_set(e, ERR_FILE, "%s: tokenizer.ggml.tokens: found no token for byte 0x%02x, expected one or an unknown token", v->g->path,
                            (uint8_t)sym->p[i]);
-        int rc = vocab_tokens_add(out, id);
-        if (rc) return rc;
+        rc = vocab_tokens_add(out, id);
     }
-    return 0;
+    return rc;
 }
 
-static int encode_run(const struct vocab *v, struct work *w, const char *p, size_t n, struct vocab_tokens *out, struct err *e) {
-    int rc = split_chars(w, p, n);
-    if (!rc) rc = join_all(v->own, w);
-    for (int32_t i = 0; !rc && i >= 0 && w->n_sym; i = w->sym[i].next) rc = emit(v, &w->sym[i], out, e);
+static int encode_run(const struct vocab *v, struct vocab_merge *m, const char *p, size_t n, struct vocab_tokens *out, struct err *e) {
+    const struct spm *s = v->own;
+    int rc = 0;
+    vocab_merge_clear(m);
+    for (size_t i = 0, len; i < n && !rc; i += len) {
+        len = char_bytes(p[i]);
+        if (len > n - i) len = n - i;
+        rc = vocab_merge_add(m, p + i, (uint32_t)len, vocab_map_find(&s->map, p + i, len));
+    }
+    if (!rc) rc = vocab_merge_run(m, find_pair, s);
+    for (int32_t i = 0; !rc && i >= 0 && m->n; i = m->symbol[i].next)
+        rc = m->symbol[i].id >= 0 ? vocab_tokens_add(out, m->symbol[i].id) : emit_bytes(v, &m->symbol[i], out, e);
     return rc;
 }
 
@@ -195,7 +123,7 @@ static size_t run_end(const struct spm *s, const char *p, size_t n) {
 
 static int spm_encode(const struct vocab *v, const char *text, size_t n, bool start, struct vocab_tokens *out, struct err *e) {
     struct buf b = {0};
-    struct work w = {0};
+    struct vocab_merge m = {0};
     int rc = 0;
     buf_reserve(&b, n + n / 2);
     if (start && v->space_prefix) buf_add(&b, BLANK, BLANK_BYTES);
@@ -206,11 +134,10 @@ static int spm_encode(const struct vocab *v, const char *text, size_t n, bool st
     if (b.failed) rc = ERR_MEMORY;
     for (size_t at = 0, len; at < b.len && !rc; at += len) {
         len = run_end(v->own, b.data + at, b.len - at);
-        rc = encode_run(v, &w, b.data + at, len, out, e);
+        rc = encode_run(v, &m, b.data + at, len, out, e);
     }
     if (rc == ERR_MEMORY) err_set(e, rc, "no memory to tokenise %zu bytes", n);
-    free(w.sym);
-    free(w.heap);
+    vocab_merge_free(&m);
     buf_free(&b);
     return rc;
 }

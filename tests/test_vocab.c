@@ -205,6 +205,13 @@ static void a_long_run_of_one_letter_takes_no_quadratic_time(void **state) {
 
 static void phi_3_gives_its_known_answers(void **state) { (void)state; check_known_answers("phi-3"); }
 
+/* ---- byte-level BPE ------------------------------------------------------------------------------------------ */
+
+static void gpt_2_gives_its_known_answers(void **state) { (void)state; check_known_answers("gpt-2"); }
+static void mpt_gives_its_known_answers(void **state) { (void)state; check_known_answers("mpt"); }
+static void falcon_gives_its_known_answers(void **state) { (void)state; check_known_answers("falcon"); }
+static void qwen2_gives_its_known_answers(void **state) { (void)state; check_known_answers("qwen2"); }
+
 /* ---- refusals ------------------------------------------------------------------------------------------------ */
 
 static void expect_refusal(struct support_gguf *b, const char *text) {
@@ -252,6 +259,10 @@ int main(void) {
         cmocka_unit_test(pieces_are_bytes_and_blanks),
         cmocka_unit_test(a_long_run_of_one_letter_takes_no_quadratic_time),
         cmocka_unit_test(phi_3_gives_its_known_answers),
+        cmocka_unit_test(gpt_2_gives_its_known_answers),
+        cmocka_unit_test(mpt_gives_its_known_answers),
+        cmocka_unit_test(falcon_gives_its_known_answers),
+        cmocka_unit_test(qwen2_gives_its_known_answers),
         cmocka_unit_test(wrong_tables_are_refused_by_name),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
