@@ -22,8 +22,6 @@ bool settings_value_word(const char **at, const char **word, size_t *n) {
     return true;
 }
 
-static bool word_is(const char *word, size_t n, const char *text) { return strlen(text) == n && !strncasecmp(word, text, n); }
-
 /* ---- numbers ------------------------------------------------------------------------------------------------------- */
 
 /* strtod with a decimal point whatever the locale, without hexadecimals, infinities and blanks. */
@@ -169,24 +167,31 @@ static int read_path(struct settings_value *v, const struct setting *d, const ch
     return rc;
 }
 
-/* The forms are in choices: also those of SETTING_FORM. */
+/* How many bytes of text the choice word[0..n) itself covers: all of them, or in the forms of SETTING_FORM what stands before a
+ * number; (size_t)-1: text is not of that form. */
+static size_t match_choice(const struct setting *d, const char *word, size_t n, const char *text) {
+    size_t len = strlen(text);
+    int64_t number;
+    const char *colon = memchr(word, ':', n);
+    if (d->type == SETTING_FORM && n == 1 && *word == 'N') return parse_int(text, &number) && in_range(d, (double)number) ? 0 : (size_t)-1;
+    size_t head = d->type == SETTING_FORM && colon ? (size_t)(colon - word) + 1 : n;
+    if (len < head || strncasecmp(text, word, head)) return (size_t)-1;
+    if (head < n) return setting_parse_size(text + head, &number, NULL) && number > 0 ? head : (size_t)-1;
+    return len == n ? n : (size_t)-1;
+}
+
 static int read_choice(struct settings_value *v, const struct setting *d, const char *text, struct err *e) {
     const char *at = d->choices, *word;
     size_t n;
     for (int64_t index = 0; settings_value_word(&at, &word, &n); index++) {
-        bool fits = word_is(word, n, text);
-        if (d->type == SETTING_FORM) {
-            const char *colon = memchr(word, ':', n);
-            size_t head = colon ? (size_t)(colon - word) + 1 : 0;
-            int64_t size;
-            if (n == 1 && *word == 'N') fits = parse_int(text, &size) && in_range(d, (double)size);
-            else if (colon) fits = !strncasecmp(text, word, head) && setting_parse_size(text + head, &size, NULL) && size > 0;
-        }
-        if (!fits) continue;
+        size_t head = match_choice(d, word, n, text);
+        if (head == (size_t)-1) continue;
+        struct buf spelt = {0};
+        buf_add(&spelt, word, head);
+        buf_add_text(&spelt, text + head);
         v->i = index;
-        if (!strncmp(text, word, n)) return 0;
-        v->use = d->type == SETTING_FORM ? NULL : strndup(word, n);
-        return d->type == SETTING_FORM || v->use ? 0 : err_set(e, ERR_MEMORY, "no memory for a setting");
+        v->use = buf_take(&spelt);
+        return v->use ? 0 : err_set(e, ERR_MEMORY, "no memory for a setting");
     }
     return ERR_USAGE;
 }
