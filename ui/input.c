@@ -141,6 +141,7 @@ static void add_clean(struct buf *b, const char *text, size_t n) {
 
 static void on_line(char *line) {
     if (in.o.own_display) {
+        rl_eof_found = 0; /* else each time the terminal is given back costs an empty line */
         rl_callback_handler_remove();
         rl_prep_terminal(1); /* no echo while a reply streams */
         in.installed = false;

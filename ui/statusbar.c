@@ -19,6 +19,9 @@ static const enum field screen_order[F_COUNT] = {
 
 enum { METER_CELLS = 8, METER_LEAST = 3, FIELD_BYTES = 320 };
 
+/* Fields get shorter wordings where that makes room for another figure (not for a name). */
+enum tightness { T_FULL, T_METER, T_TIME, T_PERCENT, T_LEVELS };
+
 struct fields {
     char text[F_COUNT][FIELD_BYTES];
     bool shown[F_COUNT];
@@ -101,31 +104,24 @@ static void format_meter(const struct ui_status *st, int cells, char *out, size_
     snprintf(out + n, out_bytes - n, "▏");
 }
 
-static void format_state(const struct ui_status *st, bool brief, unsigned frame, char *out) {
+static void format_state(const struct ui_status *st, int tight, unsigned frame, char *out) {
     static const char *const spinner[] = {"⠋", "⠙", "⠹", "⠸", "⠼", "⠴", "⠦", "⠧", "⠇", "⠏"};
-    const char *name = st->state <= UI_SAVING ? state_names[st->state] : "busy";
-    char left[16];
-    if (st->state == UI_IDLE) {
-        snprintf(out, FIELD_BYTES, "%s", name);
-        return;
+    const char *name = st->state <= UI_SAVING ? state_names[st->state] : "busy", *turn = spinner[frame % 10];
+    char left[16] = "";
+    double p = st->progress > 0 ? st->progress < 1 ? st->progress : 1 : 0;
+    if (st->state == UI_IDLE) snprintf(out, FIELD_BYTES - 1, "%s", name);
+    else if (st->state != UI_READING) snprintf(out, FIELD_BYTES - 1, "%s %s", name, turn);
+    else if (tight >= T_PERCENT) snprintf(out, FIELD_BYTES - 1, "%d%% %s", (int)(p * 100), turn);
+    else {
+        if (tight < T_TIME && st->seconds_left >= 0) short_seconds(st->seconds_left, left);
+        snprintf(out, FIELD_BYTES - 1, "%s %d%% %s%s%s", name, (int)(p * 100), left, *left ? " " : "", turn);
     }
-    size_t n = (size_t)snprintf(out, FIELD_BYTES, "%s", name);
-    if (st->state == UI_READING) {
-        double p = st->progress > 0 ? st->progress < 1 ? st->progress : 1 : 0;
-        if (brief) n = 0;
-        n += (size_t)snprintf(out + n, FIELD_BYTES - n, "%s%d%%", brief ? "" : " ", (int)(p * 100));
-        if (!brief && st->seconds_left >= 0)
-            n += (size_t)snprintf(out + n, FIELD_BYTES - n, " %s", short_seconds(st->seconds_left, left));
-    }
-    snprintf(out + n, FIELD_BYTES - n, " %s", spinner[frame % 10]);
 }
 
-static void format_fields(const struct ui_status *st, unsigned frame, struct fields *f) {
+static void format_fields(const struct ui_status *st, struct fields *f) {
     char b[16];
     snprintf(f->text[F_CTX], FIELD_BYTES, " ctx %llu/%llu of %llu", (unsigned long long)st->used,
              (unsigned long long)st->committed, (unsigned long long)st->bound);
-    f->text[F_STATE][0] = ' ';
-    format_state(st, false, frame, f->text[F_STATE] + 1);
     if (st->tokens_per_s > 0)
         snprintf(f->text[F_SPEED], FIELD_BYTES, st->tokens_per_s < 9.95 ? " %.1f t/s" : " %.0f t/s",
                  st->tokens_per_s < 1e6 ? st->tokens_per_s : 1e6);
@@ -162,46 +158,45 @@ static void cut(char *text, int columns) {
     memcpy(text + at, "…", 4);
 }
 
-/* A shorter wording of a field that does not fit, or false. */
-static bool shorten(const struct ui_status *st, struct fields *f, enum field i, int room, unsigned frame) {
-    char *text = f->text[i];
-    switch (i) {
-    case F_CTX: snprintf(text, FIELD_BYTES, " ctx %d%%", (int)(share(st->used, st->bound) * 100)); break;
-    case F_STATE: format_state(st, true, frame, text + 1); break;
-    case F_EVENT:
-        if (room >= 12) cut(text, room);
-        break;
-    case F_METER:
-        text[0] = ' ';
-        for (int cells = METER_CELLS; cells >= METER_LEAST && field_width(f, i) > room; cells--)
-            format_meter(st, cells, text + 1, FIELD_BYTES - 1);
-        break;
-    default: return false;
-    }
+static void format_tight(const struct ui_status *st, enum tightness t, unsigned frame, struct fields *f) {
+    f->text[F_METER][0] = f->text[F_STATE][0] = ' ';
+    format_meter(st, t >= T_METER ? METER_LEAST : METER_CELLS, f->text[F_METER] + 1, FIELD_BYTES - 1);
+    format_state(st, t, frame, f->text[F_STATE] + 1);
+}
+
+/* What must be shown even where it does not fit as it is: a share instead of cells, a part of the event. */
+static bool shorten(const struct ui_status *st, struct fields *f, enum field i, int room) {
+    if (i == F_CTX) snprintf(f->text[i], FIELD_BYTES, " ctx %d%%", (int)(share(st->used, st->bound) * 100));
+    else if (i == F_EVENT && room >= 12) cut(f->text[i], room);
     return field_width(f, i) <= room;
 }
 
-static void choose(const struct ui_status *st, struct fields *f, int columns, unsigned frame) {
-    int room = columns;
+/* Chooses the fields that fit, and returns how many figures are among them. */
+static int choose(const struct ui_status *st, struct fields *f, int columns) {
+    int room = columns, figures = 0;
     for (int i = 0; i < F_COUNT; i++) {
-        if (i == F_METER) {
-            f->text[i][0] = ' ';
-            format_meter(st, METER_CELLS, f->text[i] + 1, FIELD_BYTES - 1);
-        }
         if (!f->text[i][0]) continue;
-        if (field_width(f, (enum field)i) > room && !shorten(st, f, (enum field)i, room, frame)) {
+        if (field_width(f, (enum field)i) > room && !shorten(st, f, (enum field)i, room)) {
             if (i == F_EVENT) continue; /* comes and goes: what matters less may still fit */
-            return;
+            break;
         }
         f->shown[i] = true;
         room -= field_width(f, (enum field)i);
+        figures += i < F_CONVERSATION;
     }
+    return figures;
 }
 
 void statusbar_format(const struct ui_status *st, int columns, unsigned frame, struct statusbar_line *out) {
-    struct fields f = {0};
-    format_fields(st, frame, &f);
-    choose(st, &f, columns, frame);
+    struct fields f;
+    int best = -1;
+    for (int t = T_FULL; t < T_LEVELS; t++) {
+        struct fields tight = {0};
+        format_fields(st, &tight);
+        format_tight(st, (enum tightness)t, frame, &tight);
+        int figures = choose(st, &tight, columns);
+        if (figures > best) best = figures, f = tight;
+    }
     memset(out, 0, sizeof *out);
     double near = share(st->used, st->bound);
     out->level = near < 0.7 ? STATUSBAR_ROOM : near < 0.9 ? STATUSBAR_NEAR : STATUSBAR_FULL;
