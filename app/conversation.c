@@ -31,6 +31,8 @@ struct conversation {
     size_t cap_prompt;
     struct buf stream; /* text of the reply that is being written */
     bool replying;
+    bool continuing;   /* the reply that is being written had kept_bytes of text before */
+    size_t kept_bytes;
     double saved_us;   /* when the stream was last written; 0: not yet */
 };
 
@@ -241,10 +243,11 @@ int conversation_prompt(struct conversation *c, uint64_t fingerprint, const stru
     }
     for (size_t i = *first; i < c->n; i++) {
         const struct store_message *m = &c->entry[i].m;
-        if (c->replying && i + 1 == c->n) break;
+        bool writing = c->replying && i + 1 == c->n;
+        if (writing && !c->continuing) break;
         bool same = m->n_ids && m->fingerprint == fingerprint;
-        c->prompt[(*n)++] = (struct chat_message){.role = m->role, .text = m->text, .n_text = m->n_text, .id = same ? m->ids : NULL,
-                                                  .n_ids = same ? m->n_ids : 0, .pinned = m->pinned};
+        c->prompt[(*n)++] = (struct chat_message){.role = m->role, .text = m->text, .n_text = writing ? c->kept_bytes : m->n_text,
+                                                  .id = same ? m->ids : NULL, .n_ids = same ? m->n_ids : 0, .pinned = m->pinned, .open = writing};
     }
     *message = c->prompt;
     return 0;
@@ -273,6 +276,20 @@ int conversation_begin_reply(struct conversation *c, uint64_t fingerprint, const
     write_rows(c);
     buf_clear(&c->stream);
     c->replying = true;
+    c->continuing = false;
+    c->saved_us = 0;
+    return 0;
+}
+
+int conversation_continue_reply(struct conversation *c, uint64_t fingerprint, struct err *e) {
+    struct entry *x = last_entry(c);
+    if (!x || x->m.role != CHAT_ASSISTANT || is_start(&x->m)) return err_set(e, ERR_USAGE, "the conversation does not end with a reply that could go on");
+    buf_clear(&c->stream);
+    if (buf_add(&c->stream, x->m.text, x->m.n_text)) return err_set(e, ERR_MEMORY, "no memory for the reply");
+    if (x->m.fingerprint != fingerprint) x->m.n_ids = 0; /* of two models none would fit the whole */
+    x->m.fingerprint = fingerprint;
+    c->replying = c->continuing = true;
+    c->kept_bytes = x->m.n_text;
     c->saved_us = 0;
     return 0;
 }
@@ -309,23 +326,38 @@ static char *timings_json(const struct reply *r) {
     return buf_take(&b);
 }
 
-static int set_reply(struct store_message *m, const struct reply *r, struct err *e) {
+/* The ids of r, after those of the part that was there before where the reply was continued; none where those are not known. */
+static int set_ids(struct conversation *c, struct store_message *m, const struct reply *r) {
+    size_t kept = c->continuing ? m->n_ids : 0, n = kept + r->tokens.n;
+    if (c->continuing && c->kept_bytes && !kept) n = 0;
+    int32_t *ids = n ? malloc(n * sizeof *ids) : NULL;
+    if (n && !ids) return ERR_MEMORY;
+    if (kept) memcpy(ids, m->ids, kept * sizeof *ids);
+    if (n > kept) memcpy(ids + kept, r->tokens.id, r->tokens.n * sizeof *ids);
+    free(m->ids);
+    m->ids = ids;
+    m->n_ids = n;
+    return 0;
+}
+
+static int set_reply(struct conversation *c, const struct reply *r, struct err *e) {
+    struct store_message *m = &last_entry(c)->m;
     char *timings = timings_json(r), *finish = strdup(finish_name(r->finish));
-    int32_t *ids = r->tokens.n ? malloc(r->tokens.n * sizeof *ids) : NULL;
-    if (!timings || !finish || (r->tokens.n && !ids) || set_text(m, buf_text(&r->text), r->text.len, NULL)) {
+    struct buf text = {0};
+    if (c->continuing) buf_add(&text, m->text, c->kept_bytes);
+    buf_add(&text, r->text.data, r->text.len);
+    int rc = timings && finish && !text.failed ? set_ids(c, m, r) : ERR_MEMORY;
+    if (!rc) rc = set_text(m, buf_text(&text), text.len, NULL);
+    buf_free(&text);
+    if (rc) {
         free(timings);
         free(finish);
-        free(ids);
-        return err_set(e, ERR_MEMORY, "no memory for the reply");
+        return err_set(e, rc, "no memory for the reply");
     }
-    if (ids) memcpy(ids, r->tokens.id, r->tokens.n * sizeof *ids);
     free(m->timings);
     free(m->finish_reason);
-    free(m->ids);
     m->timings = timings;
     m->finish_reason = finish;
-    m->ids = ids;
-    m->n_ids = r->tokens.n;
     m->partial = r->finish == FINISH_CANCEL || r->finish == FINISH_ERROR;
     return 0;
 }
@@ -350,7 +382,7 @@ int conversation_finish(struct conversation *c, const struct reply *r, store_tic
     }
     c->replying = false;
     c->has_turn = true;
-    int rc = set_reply(&last_entry(c)->m, r, e);
+    int rc = set_reply(c, r, e);
     if (rc) return rc;
     give_title(c);
     *ticket = update_row(c, last_entry(c));
@@ -366,7 +398,12 @@ static void delete_last(struct conversation *c) {
 }
 
 void conversation_drop_reply(struct conversation *c) {
-    if (c->replying) delete_last(c);
+    struct entry *x = last_entry(c);
+    if (c->replying && !c->continuing) delete_last(c);
+    if (c->replying && c->continuing && x->m.n_text > c->kept_bytes) {
+        x->m.text[x->m.n_text = c->kept_bytes] = 0;
+        update_row(c, x);
+    }
     c->replying = false;
 }
 

@@ -45,7 +45,7 @@ size_t conversation_n_turns(const struct conversation *c);
 /* Which of how many siblings message i is, from 1. 1 of 1 where the store does not know. */
 void conversation_place(const struct conversation *c, size_t i, size_t *place, size_t *of);
 
-/* The branch for model_render: without an empty system prompt, and without a reply that has not begun. Generated ids are given
+/* The branch for model_render: without an empty system prompt, and without the reply that is being written. Generated ids are given
  * where fingerprint says that the same model wrote them. *first: index in the branch of message[0]. Borrowed until the next change. ERR_MEMORY. */
 int conversation_prompt(struct conversation *c, uint64_t fingerprint, const struct chat_message **message, size_t *n, size_t *first, struct err *e);
 
@@ -54,9 +54,12 @@ int conversation_prompt(struct conversation *c, uint64_t fingerprint, const stru
 int conversation_add_user(struct conversation *c, const char *text, size_t n, store_ticket *ticket, struct err *e);
 /* Opens a partial reply. settings: JSON of how it is sampled, or NULL. */
 int conversation_begin_reply(struct conversation *c, uint64_t fingerprint, const char *settings, struct err *e);
+/* The same for the last message, a reply that is to go on: it stays, and what comes is added to its text and ids. The prompt ends with it, open.
+ * ERR_USAGE: the last message is no reply. */
+int conversation_continue_reply(struct conversation *c, uint64_t fingerprint, struct err *e);
 /* More text of it (n may be 0: time has passed), written at once the first time, then every CONVERSATION_SAVE_US. now_us: a clock that only runs forward. */
 int conversation_extend(struct conversation *c, const char *text, size_t n, double now_us, struct err *e);
-/* Ends it with what the engine says: text, ids, finish reason, timings; it stays partial after a cancel or an error. A reply without any
+/* Ends it with what the engine says (of a continued one, the new part): text, ids, finish reason, timings; it stays partial after a cancel or an error. A reply without any
  * text that was cancelled or failed is dropped. The first reply gives the conversation its title. */
 int conversation_finish(struct conversation *c, const struct reply *r, store_ticket *ticket, struct err *e);
 void conversation_drop_reply(struct conversation *c); /* as if it had not been begun */
