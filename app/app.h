@@ -9,10 +9,12 @@
 #include "app/store.h"
 #include "app/worker.h"
 #include "config/err.h"
+#include "config/persona.h"
 #include "config/settings.h"
 
 struct app {
     struct settings *settings; /* flags, persona and configuration file applied */
+    struct persona *persona;   /* NULL: none */
     char *message;             /* the words of the command line joined by blanks; NULL: none */
     bool name_stdin;           /* one of the words was "-", which is not in the message */
     char *data_dir;            /* --data, or $XDG_DATA_HOME/kvetch: holds kvetch.db */
@@ -21,7 +23,7 @@ struct app {
     struct store *store;       /* NULL until app_open_store */
 };
 
-/* Parses flags (argv without the program's name and a subcommand's name and own flags). The other words are left in words[] (room for
+/* Parses flags (argv without a subcommand's name and own flags). The other words are left in words[] (room for
  * argc, borrowed from argv), *n_words. */
 int app_open(struct app *a, int argc, char **argv, const char **words, size_t *n_words, struct err *e);
 /* Applies persona and configuration file to the settings, and finds the folders. */
@@ -30,13 +32,16 @@ void app_close(struct app *a); /* also after a failure of these */
 
 /* Starts the engine thread, where it does not run yet. */
 int app_start(struct app *a, struct err *e);
-/* The path of the model to load: SET_MODEL as it is, else searched in models.dirs (also with ".gguf"). The caller frees. ERR_FILE:
- * there is none, or no model is named. */
+/* The absolute path of the model to load: SET_MODEL as it is, else searched in models.dirs (also with ".gguf"). The caller frees.
+ * ERR_FILE: there is none, or no model is named. */
 int app_find_model(const struct app *a, char **path, struct err *e);
 /* Opens the store in data_dir, where it is not open yet. */
 int app_open_store(struct app *a, bool read_only, struct err *e);
 
-/* One sentence on stderr: "kvetch: ...". Returns the exit status for the error. */
+/* Appends the path of a saved conversation's cache snapshot, which need not be there. */
+int app_snapshot_path(const struct app *a, int64_t conversation, struct buf *out, struct err *e);
+
+/* One sentence on stderr: "kvetch: ..."; nothing for ERR_CLOSED. Returns the exit status for the error. */
 int app_complain(const struct err *e);
 
 /* ---- settings as the engine wants them (options.c) ---- */

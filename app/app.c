@@ -1,0 +1,118 @@
+/* app: see app.h. */
+#include "app/app.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "config/paths.h"
+
+int app_open(struct app *a, int argc, char **argv, const char **words, size_t *n_words, struct err *e) {
+    *a = (struct app){0};
+    int rc = settings_open(&a->settings, e);
+    return rc ? rc : settings_parse_args(a->settings, argc, argv, words, n_words, e);
+}
+
+/* The file that --config names must be there; the usual one need not. */
+static int read_config(struct app *a, struct err *e) {
+    struct buf path = {0};
+    struct yaml_node *doc = NULL;
+    const char *named = settings_text(a->settings, SET_CONFIG);
+    int rc = 0;
+    if (named) rc = buf_add_text(&path, named);
+    else rc = paths_home(PATH_CONFIG, "config.yaml", &path, e);
+    if (!rc && (named || paths_is_file(buf_text(&path)))) {
+        rc = yaml_read(&doc, buf_text(&path), e);
+        if (!rc) rc = settings_apply_yaml(a->settings, doc, buf_text(&path), ORIGIN_CONFIG, NULL, e);
+    }
+    yaml_node_free(doc);
+    buf_free(&path);
+    return rc;
+}
+
+static int find_folders(struct app *a, struct err *e) {
+    struct buf data = {0}, cache = {0};
+    const char *named = settings_text(a->settings, SET_DATA);
+    int rc = 0;
+    if (named) {
+        buf_add_text(&data, named);
+        paths_join(named, "cache", &cache); /* ids of conversations are those of this store */
+    } else {
+        rc = paths_home(PATH_DATA, NULL, &data, e);
+        if (!rc) rc = paths_home(PATH_CACHE, NULL, &cache, e);
+    }
+    a->data_dir = buf_take(&data);
+    a->cache_dir = buf_take(&cache);
+    if (!rc && !(a->data_dir && a->cache_dir)) rc = err_set(e, ERR_MEMORY, "no memory for the names of folders");
+    return rc;
+}
+
+int app_configure(struct app *a, struct err *e) {
+    const char *persona = settings_text(a->settings, SET_PERSONA);
+    int rc = read_config(a, e);
+    if (!rc && persona) rc = persona_open(&a->persona, persona, a->settings, e);
+    return rc ? rc : find_folders(a, e);
+}
+
+void app_close(struct app *a) {
+    worker_close(a->worker); /* before the store: the engine thread may be waiting for a ticket */
+    store_close(a->store);
+    persona_close(a->persona);
+    settings_close(a->settings);
+    free(a->message);
+    free(a->data_dir);
+    free(a->cache_dir);
+    *a = (struct app){0};
+}
+
+int app_start(struct app *a, struct err *e) { return a->worker ? 0 : worker_open(&a->worker, e); }
+
+int app_open_store(struct app *a, bool read_only, struct err *e) {
+    return a->store ? 0 : store_open(&a->store, a->data_dir, read_only, e);
+}
+
+/* "folder/name", or that with ".gguf", where it is a file. */
+static bool try_folder(const char *folder, const char *name, struct buf *path) {
+    static const char *const ENDING[] = {"", ".gguf"};
+    for (size_t i = 0; i < sizeof ENDING / sizeof *ENDING; i++) {
+        buf_clear(path);
+        paths_join(folder, name, path);
+        buf_add_text(path, ENDING[i]);
+        if (paths_is_file(buf_text(path))) return true;
+    }
+    return false;
+}
+
+int app_find_model(const struct app *a, char **path, struct err *e) {
+    *path = NULL;
+    const char *name = settings_text(a->settings, SET_MODEL);
+    if (!name || !*name) return err_set(e, ERR_FILE, "no model: name one with -m FILE");
+    const char *const *folder;
+    size_t n = settings_list(a->settings, SET_MODELS_DIRS, &folder);
+    struct buf found = {0}, expanded = {0};
+    bool ok = paths_is_file(name) || paths_is_folder(name); /* of a folder the engine says that it is one */
+    if (ok) buf_add_text(&found, name);
+    for (size_t i = 0; i < n && !ok; i++) {
+        buf_clear(&expanded);
+        ok = !paths_expand(folder[i], &expanded, NULL) && try_folder(buf_text(&expanded), name, &found);
+    }
+    int rc = 0;
+    if (!ok) rc = err_set(e, ERR_FILE, n ? "%s: there is no such model, here or in models.dirs" : "%s: there is no such file", name);
+    else if (!(*path = realpath(buf_text(&found), NULL))) rc = err_set(e, ERR_FILE, "%s: %s", name, strerror(errno));
+    buf_free(&found);
+    buf_free(&expanded);
+    return rc;
+}
+
+int app_snapshot_path(const struct app *a, int64_t conversation, struct buf *out, struct err *e) {
+    char name[32];
+    snprintf(name, sizeof name, "%lld.kv", (long long)conversation);
+    return paths_join(a->cache_dir, name, out) ? err_set(e, ERR_MEMORY, "no memory for the path of a snapshot") : 0;
+}
+
+int app_complain(const struct err *e) {
+    if (e->code == ERR_CLOSED) return err_status(e->code);
+    fprintf(stderr, "kvetch: %s\n", e->text[0] ? e->text : "something went wrong");
+    return err_status(e->code);
+}

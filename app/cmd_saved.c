@@ -1,0 +1,72 @@
+/* cmd_saved: the subcommand that lists the saved conversations. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "app/command.h"
+#include "app/json.h"
+#include "config/paths.h"
+
+/* A title on one line, for a table whose columns are split at tabs. */
+static void add_title(struct buf *out, const char *title) {
+    for (; *title; title++) buf_add_char(out, *title == '\t' || *title == '\n' ? ' ' : *title);
+}
+
+static void add_row(struct buf *out, const struct store_conversation *c, bool for_people) {
+    char when[32];
+    time_t t = (time_t)c->updated;
+    struct tm tm;
+    if (for_people) {
+        strftime(when, sizeof when, "%Y-%m-%d %H:%M", localtime_r(&t, &tm));
+        buf_printf(out, "%5lld  %s  %3lld  ", (long long)c->id, when, (long long)c->n_turns);
+    } else {
+        strftime(when, sizeof when, "%Y-%m-%dT%H:%M:%SZ", gmtime_r(&t, &tm));
+        buf_printf(out, "%lld\t%s\t%lld\t", (long long)c->id, when, (long long)c->n_turns);
+    }
+    add_title(out, c->title);
+    buf_add_char(out, '\n');
+}
+
+static struct json *row_json(const struct store_conversation *c) {
+    struct json *j = json_object();
+    json_add_number(j, "id", (double)c->id);
+    json_add_number(j, "created", (double)c->created);
+    json_add_number(j, "updated", (double)c->updated);
+    json_add_number(j, "turns", (double)c->n_turns);
+    json_add_string(j, "title", c->title);
+    json_add_string(j, "persona", c->persona);
+    json_add_string(j, "model", c->model);
+    return j;
+}
+
+/* Where nothing was ever saved there is no store, and the list is empty. */
+static int read_list(struct app *a, struct store_conversation **list, size_t *n, struct err *e) {
+    struct buf path = {0};
+    paths_join(a->data_dir, "kvetch.db", &path);
+    bool there = paths_is_file(buf_text(&path));
+    buf_free(&path);
+    if (!there) return 0;
+    int rc = app_open_store(a, true, e);
+    return rc ? rc : store_list(a->store, list, n, e);
+}
+
+int cmd_list(struct app *a, const struct command_args *args, struct err *e) {
+    if (args->n_words) return err_set(e, ERR_USAGE, "list takes no words, found \"%s\"", args->word[0]);
+    struct store_conversation *list = NULL;
+    size_t n = 0;
+    int rc = read_list(a, &list, &n, e);
+    if (!rc && settings_bool(a->settings, SET_JSON)) {
+        struct json *all = json_array();
+        for (size_t i = 0; i < n; i++) json_add(all, NULL, row_json(&list[i]));
+        rc = command_print_json(all, e);
+    } else if (!rc) {
+        struct buf b = {0};
+        for (size_t i = 0; i < n; i++) add_row(&b, &list[i], isatty(STDOUT_FILENO));
+        rc = command_print(&b, e);
+        buf_free(&b);
+    }
+    for (size_t i = 0; i < n; i++) store_conversation_free(&list[i]);
+    free(list);
+    return rc;
+}

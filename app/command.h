@@ -1,0 +1,55 @@
+/* command: the subcommands of the program, "kvetch info ..." and so on, from one table. Main thread.
+ *
+ * A command has a row in command.c, its own flags beside it, and a function in a cmd_*.c. All other flags of its command line are
+ * settings. */
+#ifndef APP_COMMAND_H
+#define APP_COMMAND_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "app/app.h"
+#include "app/json.h"
+
+#define COMMAND_MAX_FLAGS 4
+
+struct command_flag {
+    const char *name;       /* "-o" */
+    const char *value_name; /* "FILE"; NULL: the flag has no value */
+    const char *help;
+};
+
+/* What the command line gave a command. Borrowed from argv. */
+struct command_args {
+    const char *const *word; size_t n_words; /* after the command's name */
+    const char *flag[COMMAND_MAX_FLAGS];     /* value of the command's flags, in their order; "" for one without a value; NULL: absent */
+};
+
+struct command {
+    const char *name;
+    const char *usage;      /* after "kvetch NAME" */
+    const char *help;       /* one line */
+    struct command_flag flag[COMMAND_MAX_FLAGS]; /* ended by a NULL name */
+    int (*run)(struct app *a, const struct command_args *args, struct err *e);
+};
+
+const struct command *command_find(const char *name); /* NULL: no subcommand, so the word is part of a message */
+
+/* Finds the subcommand in argv, as the first word that is no flag or flag's value, and takes its name and its own flags out; the program's
+ * name stays. *c is NULL where there is none. rest[] has room for argc words. ERR_USAGE: a flag lacks its value. */
+int command_split(int argc, char **argv, const struct command **c, struct command_args *args, char **rest, int *n_rest, struct err *e);
+
+int command_print_help(const struct command *c, struct err *e); /* on stdout; NULL: of the whole program */
+int command_print(struct buf *text, struct err *e);          /* on stdout. ERR_FAILED, ERR_CLOSED: it cannot be written */
+int command_print_json(struct json *j, struct err *e);       /* a line; frees j */
+
+/* cmd_*.c */
+int cmd_info(struct app *a, const struct command_args *args, struct err *e);
+int cmd_tokenize(struct app *a, const struct command_args *args, struct err *e);
+int cmd_logits(struct app *a, const struct command_args *args, struct err *e);
+int cmd_list(struct app *a, const struct command_args *args, struct err *e);
+int cmd_personas(struct app *a, const struct command_args *args, struct err *e);
+int cmd_config(struct app *a, const struct command_args *args, struct err *e);
+int cmd_help(struct app *a, const struct command_args *args, struct err *e);
+
+#endif

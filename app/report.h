@@ -1,0 +1,29 @@
+/* report: the JSON that scripts print, --json objects and --jsonl events. Main thread.
+ *
+ * Each function returns a value to print, NULL (which json_print refuses) where there is no memory. The fields are a promise to the programs that read
+ * them: a change in meaning raises REPORT_VERSION. */
+#ifndef APP_REPORT_H
+#define APP_REPORT_H
+
+#include "app/app.h"
+#include "app/json.h"
+
+#define REPORT_VERSION 1
+
+/* What a reply is reported with. Borrowed. */
+struct report_turn {
+    struct app *app;
+    int64_t id;                                           /* of the saved conversation; 0: none */
+    const struct chat_message *message; size_t n_messages; /* without the reply */
+    const struct reply *reply;
+};
+struct json *report_turn(const struct report_turn *t, const char *event); /* event: "turn", or NULL for --json */
+
+struct json *report_event(const char *event);             /* {"event": ...}, for more fields */
+struct json *report_start(struct app *a, int64_t id);
+struct json *report_token(const struct worker_event *ev);
+struct json *report_cache(const struct kv_event *ev);      /* grow, shrink, evict, refused */
+struct json *report_error(const struct err *e);
+struct json *report_sampling(const struct sample_params *p); /* as the store keeps it with a reply */
+
+#endif

@@ -1,0 +1,388 @@
+/* script: see script.h. */
+#include "app/script.h"
+
+#include <errno.h>
+#include <math.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "app/conversation.h"
+#include "app/process.h"
+#include "app/report.h"
+#include "app/script_input.h"
+#include "app/script_output.h"
+#include "config/paths.h"
+
+enum script_form { FORM_TEXT, FORM_JSON, FORM_JSONL };
+
+struct script {
+    struct app *app;
+    enum script_form form;
+    bool stream;
+    struct script_input in;
+    struct script_output out;
+    struct sample_params sampling;
+    struct conversation *talk;
+    bool saving;                  /* it was asked for: the conversation is written, and its cache at the end */
+    bool resumed;                 /* the conversation is a saved one */
+    char *model_path;
+    uint64_t fingerprint;         /* of the model */
+    size_t n_turns;
+    double read_us;               /* when reading the prompt began */
+};
+
+/* ---- signals ------------------------------------------------------------------------------------------------- */
+
+static volatile sig_atomic_t stopped_by;      /* the signal, 0: none */
+static struct worker *volatile signal_worker;
+
+static void on_signal(int sig) {
+    stopped_by = sig;
+    struct worker *w = signal_worker;
+    if (w) worker_cancel(w);
+}
+
+/* The first one stops the reply and keeps what is there, a second one ends the program at once. */
+static void catch_signals(struct worker *w) {
+    struct sigaction act = {.sa_handler = on_signal, .sa_flags = (int)SA_RESETHAND};
+    signal_worker = w;
+    sigaction(SIGINT, &act, NULL);
+    sigaction(SIGTERM, &act, NULL);
+}
+
+/* ---- what is said -------------------------------------------------------------------------------------------- */
+
+static void print_json(struct script *s, struct json *j) {
+    struct buf line = {0};
+    if (!json_print(j, false, &line)) script_output_line(&s->out, line.data, line.len);
+    else script_output_notice(&s->out, "no memory to print an event");
+    buf_free(&line);
+    json_free(j);
+}
+
+static void say_loading(struct script *s) {
+    if (s->out.on_terminal) script_output_progress(&s->out, "loading the model");
+}
+
+static void say_progress(struct script *s, const struct worker_event *ev) {
+    if (s->form == FORM_JSONL) {
+        struct json *j = report_event("progress");
+        json_add_number(j, "done", (double)ev->done);
+        json_add_number(j, "total", (double)ev->total);
+        print_json(s, j);
+        return;
+    }
+    double us = process_now_us() - s->read_us;
+    struct buf b = {0};
+    buf_printf(&b, "reading the prompt: %zu of %zu tokens", ev->done, ev->total);
+    if (ev->done && ev->done < ev->total) buf_printf(&b, ", %.0f s left", us * (double)(ev->total - ev->done) / (double)ev->done / 1e6);
+    script_output_progress(&s->out, buf_text(&b));
+    buf_free(&b);
+}
+
+static void say_cache(struct script *s, const struct kv_event *ev) {
+    if (ev->kind == KV_EVENT_GROW && !ev->cells_before) return; /* the opening: the start event tells what there is */
+    if (s->form == FORM_JSONL) print_json(s, report_cache(ev));
+    switch (ev->kind) {
+    case KV_EVENT_GROW:
+    case KV_EVENT_SHRINK:
+        script_output_notice(&s->out, "the context %s from %u to %u cells in %.0f us (%s)", ev->kind == KV_EVENT_GROW ? "grew" : "shrank",
+                             ev->cells_before, ev->cells_after, ev->us, ev->reason);
+        break;
+    case KV_EVENT_EVICT: script_output_notice(&s->out, "%u turns (%u tokens) left the context (%s)", ev->evicted_turns, ev->evicted_tokens, ev->reason); break;
+    case KV_EVENT_REFUSED: script_output_notice(&s->out, "the context could not grow beyond %u cells (%s)", ev->cells_before, ev->reason); break;
+    }
+}
+
+static void say_text(struct script *s, const struct worker_event *ev) {
+    conversation_extend(s->talk, ev->text, ev->n_text, process_now_us(), NULL); /* the end of the reply brings what this could not keep */
+    if (s->form == FORM_JSONL) print_json(s, report_token(ev));
+    else if (s->form == FORM_TEXT && s->stream) script_output_text(&s->out, ev->text, ev->n_text);
+}
+
+static void say_statistics(struct script *s, const struct reply *r) {
+    struct session_stats st = {0};
+    worker_get_stats(s->app->worker, &st);
+    size_t read = r->n_prompt - r->n_cached;
+    script_output_notice(&s->out, "%zu tokens read (%zu cached) in %.2f s, %zu written in %.2f s (%.1f t/s), %s; ctx %u/%u of %u", read, r->n_cached,
+                         r->prompt_us / 1e6, r->n_completion, r->completion_us / 1e6,
+                         r->completion_us > 0 ? (double)r->n_completion * 1e6 / r->completion_us : 0.0, finish_name(r->finish), st.kv.used,
+                         st.kv.committed, st.kv.bound);
+}
+
+/* ---- the engine thread's events ------------------------------------------------------------------------------ */
+
+/* Takes events until the request is over. The last event stays in *last, to be freed by the caller. */
+static void follow(struct script *s, uint64_t request, struct worker_event *last) {
+    struct worker *w = s->app->worker;
+    if (stopped_by || s->out.failed) worker_cancel(w);
+    while (worker_wait(w, last)) {
+        switch (last->kind) {
+        case WORKER_LOADING: say_loading(s); break;
+        case WORKER_PLAN: s->read_us = process_now_us(); break;
+        case WORKER_PROGRESS: say_progress(s, last); break;
+        case WORKER_TEXT: say_text(s, last); break;
+        case WORKER_CACHE: say_cache(s, &last->cache); break;
+        case WORKER_REPLY:
+        case WORKER_DONE:
+        case WORKER_ERROR: break;
+        }
+        if (s->out.failed) worker_cancel(w);
+        if (last->last && last->request == request) return;
+        worker_event_free(last);
+    }
+}
+
+/* 0, or the error with which the request ended. */
+static int finish_request(struct script *s, uint64_t request, struct worker_event *last, struct err *e) {
+    if (!request) return e->code ? e->code : err_set(e, ERR_MEMORY, "no memory to ask the engine");
+    follow(s, request, last);
+    if (last->kind != WORKER_ERROR) return 0;
+    *e = *worker_event_error(last);
+    return e->code;
+}
+
+/* ---- the conversation ---------------------------------------------------------------------------------------- */
+
+/* What the conversation was held with counts where the command line says nothing else. */
+static int adopt(struct script *s, const struct store_conversation *row, struct err *e) {
+    struct settings *set = s->app->settings;
+    int rc = 0;
+    if (row->persona[0] && !settings_text(set, SET_PERSONA)) {
+        rc = settings_set(set, SET_PERSONA, row->persona, ORIGIN_CONFIG, "conversation", e);
+        if (!rc) rc = persona_open(&s->app->persona, row->persona, set, e);
+    }
+    if (!rc && row->model[0] && settings_origin(set, SET_MODEL) < ORIGIN_FLAG)
+        rc = settings_set(set, SET_MODEL, row->model, ORIGIN_FLAG, "conversation", e);
+    return rc;
+}
+
+static int resume(struct script *s, const char *name, struct err *e) {
+    struct store_conversation row = {0};
+    int rc = name ? store_find(s->app->store, name, &row, e) : store_last(s->app->store, &row, e);
+    if (!rc) rc = conversation_open(&s->talk, s->app->store, row.id, e);
+    if (!rc) rc = adopt(s, &row, e);
+    store_conversation_free(&row);
+    s->resumed = true;
+    return rc;
+}
+
+static int begin(struct script *s, const char *title, struct err *e) {
+    char *system;
+    int rc = options_system(s->app->settings, &system, e);
+    if (rc) return rc;
+    const struct persona *p = s->app->persona;
+    const struct conversation_start start = {.title = title, .persona = settings_text(s->app->settings, SET_PERSONA), .model = s->model_path,
+                                             .system = system, .example = p ? p->example : NULL, .n_examples = p ? p->n_examples : 0};
+    rc = conversation_new(&s->talk, s->saving ? s->app->store : NULL, &start, e);
+    free(system);
+    return rc;
+}
+
+/* A saved conversation, or a new one, which is written only where that was asked for; and the model for it. */
+static int open_conversation(struct script *s, struct err *e) {
+    const struct settings *set = s->app->settings;
+    const char *name = settings_text(set, SET_RESUME), *title = settings_text(set, SET_NAME);
+    bool old = name || settings_bool(set, SET_CONTINUE);
+    s->saving = (old || title) && !settings_bool(set, SET_NO_SAVE);
+    int rc = old || s->saving ? app_open_store(s->app, !s->saving, e) : 0;
+    if (!rc && old) rc = resume(s, name, e);
+    if (!rc) rc = app_find_model(s->app, &s->model_path, e);
+    if (!rc && !old) rc = begin(s, title, e);
+    return rc;
+}
+
+/* The gate of a turn that is saved: what cannot be written is not answered. */
+static int wait_for_store(void *store, uint64_t ticket, struct err *e) { return store_wait(store, ticket, e); }
+
+/* ---- turns --------------------------------------------------------------------------------------------------- */
+
+/* What a reply that ended early means for the script: 0 where it ended as replies do. */
+static int judge_reply(const struct worker_event *last, struct err *e) {
+    const struct err *why = worker_event_error(last);
+    switch (last->result->reply.finish) {
+    case FINISH_NONE:
+    case FINISH_STOP:
+    case FINISH_LENGTH: return 0;
+    case FINISH_CONTEXT: return err_set(e, ERR_CONTEXT, "the context is full, and --evict stop lets nothing leave it");
+    case FINISH_CANCEL: return err_set(e, ERR_CANCELLED, "interrupted");
+    case FINISH_ERROR: break;
+    }
+    if (why) *e = *why;
+    else err_set(e, ERR_FAILED, "the reply ended by an error");
+    return e->code;
+}
+
+/* Says the reply in the form that was asked for. It is still open in the conversation, so that the prompt is the messages before it. */
+static int show_reply(struct script *s, const struct reply *r, struct err *e) {
+    struct report_turn t = {.app = s->app, .id = s->saving ? conversation_row(s->talk)->id : 0, .reply = r};
+    size_t first;
+    int rc = conversation_prompt(s->talk, s->fingerprint, &t.message, &t.n_messages, &first, e);
+    if (rc) return rc;
+    if (s->form != FORM_TEXT) print_json(s, report_turn(&t, s->form == FORM_JSONL ? "turn" : NULL));
+    else if (!s->stream) script_output_text(&s->out, r->text.data, r->text.len);
+    if (s->form == FORM_TEXT) script_output_end(&s->out);
+    say_statistics(s, r);
+    return 0;
+}
+
+/* Asks the engine for a reply to the conversation as it stands, or for more of its last one. Returns the request's number, 0 where it could
+ * not be made. */
+static uint64_t ask_reply(struct script *s, store_ticket ticket, bool more, struct err *e) {
+    const char *const *stop;
+    struct buf settings = {0};
+    struct worker_turn t = {.sampling = s->sampling, .n_max = options_predict(s->app->settings), .start_ctx = s->app->store, .ticket = ticket,
+                            .may_start = ticket ? wait_for_store : NULL};
+    size_t first;
+    t.n_stop = settings_list(s->app->settings, SET_STOP, &stop);
+    t.stop = stop;
+    struct json *j = report_sampling(&s->sampling);
+    json_print(j, false, &settings);
+    json_free(j);
+    int rc = more ? conversation_continue_reply(s->talk, s->fingerprint, e)
+                  : conversation_begin_reply(s->talk, s->fingerprint, buf_text(&settings), e);
+    if (!rc) rc = conversation_prompt(s->talk, s->fingerprint, &t.message, &t.n_messages, &first, e);
+    buf_free(&settings);
+    return rc ? 0 : worker_reply(s->app->worker, &t);
+}
+
+static int run_turn(struct script *s, store_ticket ticket, bool more, struct err *e) {
+    struct worker_event last = {0};
+    int rc = finish_request(s, ask_reply(s, ticket, more, e), &last, e);
+    if (rc) {
+        conversation_drop_reply(s->talk);
+        if (rc == ERR_CONTEXT && !more) conversation_take_back(s->talk);
+    } else {
+        store_ticket saved;
+        struct reply *r = &last.result->reply;
+        s->n_turns++;
+        rc = show_reply(s, r, e);
+        if (!rc) rc = conversation_finish(s->talk, r, &saved, e);
+        if (!rc && s->saving && saved) rc = store_wait(s->app->store, saved, e);
+        if (!rc) rc = judge_reply(&last, e);
+    }
+    worker_event_free(&last);
+    script_output_notices(&s->out);
+    return rc;
+}
+
+static int run_turns(struct script *s, struct err *e) {
+    struct buf text = {0};
+    bool got = false;
+    int rc = script_input_next(&s->in, &text, &got, e);
+    if (!rc && !got && s->resumed) rc = run_turn(s, 0, true, e);
+    else if (!rc && !got && !s->in.turns) rc = err_set(e, ERR_USAGE, "no prompt: give one as an argument, with -p, -f or on stdin");
+    while (!rc && got && !stopped_by && !s->out.failed) {
+        store_ticket ticket;
+        rc = conversation_add_user(s->talk, buf_text(&text), text.len, &ticket, e);
+        if (!rc) rc = run_turn(s, ticket, false, e);
+        if (!rc) rc = script_input_next(&s->in, &text, &got, e);
+    }
+    buf_free(&text);
+    return rc;
+}
+
+/* ---- the model and its cache --------------------------------------------------------------------------------- */
+
+static int load(struct script *s, struct err *e) {
+    struct session_options o;
+    struct worker_event last = {0};
+    int rc = options_session(s->app->settings, &o, e);
+    if (!rc) rc = app_start(s->app, e);
+    if (rc) return rc;
+    catch_signals(s->app->worker);
+    rc = finish_request(s, worker_load(s->app->worker, s->model_path, &o), &last, e);
+    worker_event_free(&last);
+    if (rc) return rc;
+    struct model_info info;
+    model_get_info(worker_model(s->app->worker), &info);
+    s->fingerprint = info.fingerprint;
+    if (o.bound > info.n_ctx_train)
+        script_output_notice(&s->out, "the bound of %u cells is beyond the %u tokens this model was trained for", o.bound, info.n_ctx_train);
+    return 0;
+}
+
+/* Takes up the cache where the conversation was left. A cache that cannot be used costs time only: said, not an error. */
+static int restore(struct script *s, struct err *e) {
+    if (!s->resumed) return 0;
+    struct buf path = {0};
+    struct worker_event last = {0};
+    struct err why = {0};
+    int rc = app_snapshot_path(s->app, conversation_row(s->talk)->id, &path, e);
+    if (!rc && !paths_is_file(buf_text(&path)))
+        script_output_notice(&s->out, "the conversation is read again: no cache of it was kept");
+    else if (!rc && finish_request(s, worker_restore(s->app->worker, buf_text(&path)), &last, &why))
+        script_output_notice(&s->out, "the conversation is read again: %s", why.text);
+    worker_event_free(&last);
+    buf_free(&path);
+    return rc;
+}
+
+/* Keeps the cache of a saved conversation. Where that fails the conversation is still whole. */
+static void keep_cache(struct script *s) {
+    int64_t id = s->saving && s->talk ? conversation_row(s->talk)->id : 0;
+    if (id <= 0 || !s->n_turns) return;
+    struct buf path = {0};
+    struct worker_event last = {0};
+    struct err why = {0};
+    int rc = app_snapshot_path(s->app, id, &path, &why);
+    if (!rc) rc = paths_make_folder(s->app->cache_dir, &why);
+    if (!rc) rc = finish_request(s, worker_save(s->app->worker, buf_text(&path)), &last, &why);
+    if (rc) script_output_notice(&s->out, "the cache of the conversation is not kept: %s", why.text);
+    if (!rc && s->form == FORM_JSONL) {
+        struct json *j = report_event("save");
+        json_add_number(j, "id", (double)id);
+        json_add_number(j, "bytes", (double)last.bytes);
+        json_add_number(j, "us", round(last.us));
+        print_json(s, j);
+    }
+    worker_event_free(&last);
+    buf_free(&path);
+}
+
+/* The status for the end, and what is said about it. */
+static int finish(struct script *s, int rc, const struct err *e) {
+    int status = rc ? err_status(rc) : 0;
+    if (stopped_by) status = 128 + stopped_by;
+    if (s->out.failed) status = err_status(s->out.failed == EPIPE ? ERR_CLOSED : ERR_FAILED);
+    if (s->form == FORM_JSONL) {
+        if (rc) print_json(s, report_error(e));
+        struct json *j = report_event("end");
+        json_add_number(j, "status", status);
+        json_add_number(j, "turns", (double)s->n_turns);
+        print_json(s, j);
+    }
+    script_output_notices(&s->out);
+    struct err cannot_write;
+    if (s->out.failed && s->out.failed != EPIPE) {
+        err_set(&cannot_write, ERR_FAILED, "stdout cannot be written: %s", strerror(s->out.failed));
+        app_complain(&cannot_write);
+    } else if (rc && !stopped_by && !s->out.failed) {
+        app_complain(e);
+    }
+    return status;
+}
+
+int script_run(struct app *a) {
+    struct script s = {.app = a, .stream = !settings_bool(a->settings, SET_NO_STREAM)};
+    struct err e = {0};
+    if (settings_bool(a->settings, SET_JSON)) s.form = FORM_JSON;
+    if (settings_bool(a->settings, SET_JSONL)) s.form = FORM_JSONL;
+    const char *turns = settings_text(a->settings, SET_TURNS);
+    script_output_init(&s.out, settings_bool(a->settings, SET_QUIET), turns && *turns == '0' ? 0 : '\n');
+    options_sampling(a->settings, &s.sampling);
+    int rc = script_input_open(&s.in, a->settings, a->message, a->name_stdin, &e);
+    if (!rc) rc = open_conversation(&s, &e);
+    if (!rc) rc = load(&s, &e);
+    if (!rc) rc = restore(&s, &e);
+    if (!rc && s.form == FORM_JSONL) print_json(&s, report_start(a, s.resumed ? conversation_row(s.talk)->id : 0));
+    if (!rc) rc = run_turns(&s, &e);
+    keep_cache(&s);
+    int status = finish(&s, rc, &e);
+    conversation_close(s.talk);
+    free(s.model_path);
+    script_input_close(&s.in);
+    script_output_free(&s.out);
+    return status;
+}
