@@ -14,15 +14,15 @@
 /* Expressions as the tokenizer.json files of the models give them. Apostrophe endings are spelt in both cases rather than
  * matched without case, which would let U+017F pass for an s. */
 #define ENDINGS "'[sS]|'[tT]|'[rR][eE]|'[vV][eE]|'[mM]|'[lL][lL]|'[dD]"
-#define SPACES "\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"
-#define GPT2 "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+"
-#define WORDS_AND(digits) ENDINGS "|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|" digits "| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|" SPACES
+#define SPACES "\\p{wspace}*[\\r\\n]+|\\p{wspace}+(?!\\P{wspace})|\\p{wspace}+"
+#define GPT2 "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\p{wspace}\\p{L}\\p{N}]+|\\p{wspace}+(?!\\P{wspace})|\\p{wspace}+"
+#define WORDS_AND(digits) ENDINGS "|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|" digits "| ?[^\\p{wspace}\\p{L}\\p{N}]+[\\r\\n]*|" SPACES
 /* Words that start at a capital, as in tekken and GPT-4o. */
 #define UPPER "[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}]"
 #define LOWER "[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}]"
 #define CASED(ending, digits)                                                                                                          \
     "[^\\r\\n\\p{L}\\p{N}]?" UPPER "*" LOWER "+" ending "|[^\\r\\n\\p{L}\\p{N}]?" UPPER "+" LOWER "*" ending "|" digits               \
-    "| ?[^\\s\\p{L}\\p{N}]+[\\r\\n/]*|" SPACES
+    "| ?[^\\p{wspace}\\p{L}\\p{N}]+[\\r\\n/]*|" SPACES
 #define CJK "[\\x{4e00}-\\x{9fa5}\\x{0800}-\\x{4e00}\\x{ac00}-\\x{d7ff}]+"
 
 enum { EXPRESSIONS_MAX = 6 };
@@ -42,22 +42,22 @@ static const struct rule rules[] = {
     {"falcon", false, false, {"[\\p{P}$+<=>^~|`]+", GPT2, "[0-9][0-9][0-9]"}},
     {"qwen2 stablelm2 deepseek-r1-qwen megrez hunyuan solar-open grok-2", false, false, {WORDS_AND("\\p{N}")}},
     {"qwen35", false, false,
-     {ENDINGS "|[^\\r\\n\\p{L}\\p{N}]?[\\p{L}\\p{M}]+|\\p{N}| ?[^\\s\\p{L}\\p{M}\\p{N}]+[\\r\\n]*|" SPACES}},
+     {ENDINGS "|[^\\r\\n\\p{L}\\p{N}]?[\\p{L}\\p{M}]+|\\p{N}| ?[^\\p{wspace}\\p{L}\\p{M}\\p{N}]+[\\r\\n]*|" SPACES}},
     {"llama-bpe llama3 llama-v3 falcon3 falcon-h1 pixtral midm-2.0 lfm2 jina-v5-nano", true, true, {WORDS_AND("\\p{N}{1,3}")}},
     {"dbrx smaug-bpe chatglm-bpe glm4", false, false, {WORDS_AND("\\p{N}{1,3}")}},
     {"minicpm5", true, false, {"\\p{N}{1,3}", WORDS_AND("\\p{N}+")}},
-    {"seed-coder", false, false, {ENDINGS "|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}| ?[^\\s\\p{L}\\p{N}\\r\\n]+|" SPACES}},
+    {"seed-coder", false, false, {ENDINGS "|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}| ?[^\\p{wspace}\\p{L}\\p{N}\\r\\n]+|" SPACES}},
     {"tekken", true, true, {CASED("", "\\p{N}")}},
     {"gpt-4o llama4", false, false, {CASED("(?:" ENDINGS ")?", "\\p{N}{1,3}")}},
     {"deepseek-llm", false, false,
-     {"[\\r\\n]", "\\s?[\\p{Lu}\\p{Ll}\\p{Lt}]+", "\\s?[!-/:-~\\x{ff01}-\\x{ff0f}\\x{ff1a}-\\x{ff5e}\\x{2018}-\\x{201f}\\x{3000}-\\x{3002}]+",
-      "(?<!\\s)\\s+\\z", CJK, "\\p{N}+"}},
-    {"deepseek-coder", false, false, {"[\\r\\n]", "\\s?\\p{L}+", "\\s?\\p{P}+", CJK, "\\p{N}"}},
+     {"[\\r\\n]", "\\p{wspace}?[\\p{Lu}\\p{Ll}\\p{Lt}]+", "\\p{wspace}?[!-/:-~\\x{ff01}-\\x{ff0f}\\x{ff1a}-\\x{ff5e}\\x{2018}-\\x{201f}\\x{3000}-\\x{3002}]+",
+      "(?<!\\p{wspace})\\p{wspace}+\\z", CJK, "\\p{N}+"}},
+    {"deepseek-coder", false, false, {"[\\r\\n]", "\\p{wspace}?\\p{L}+", "\\p{wspace}?\\p{P}+", CJK, "\\p{N}"}},
     {"deepseek-v3 hunyuan-dense joyai-llm", false, false,
      {"\\p{N}{1,3}", "[\\x{4e00}-\\x{9fa5}\\x{3040}-\\x{309f}\\x{30a0}-\\x{30ff}]+",
       "[!\"#$%&'()*+,\\-./:;<=>?@\\[\\\\\\]^_`{|}~][A-Za-z]+|[^\\r\\n\\p{L}\\p{P}\\p{S}]?[\\p{L}\\p{M}]+| ?[\\p{P}\\p{S}]+[\\r\\n]*|" SPACES}},
-    {"bloom poro-chat gpt3-finnish", false, false, {" ?[^(\\s|.,!?\\x{2026}\\x{3002}\\x{ff0c}\\x{3001}\\x{0964}\\x{06d4}\\x{060c})]+"}},
-    {"viking", false, false, {" ?[^(\\s|.,!?\\x{2026}\\x{3002}\\x{ff0c}\\x{3001}\\x{0964}\\x{06d4}\\x{060c})]+", "\\p{N}"}},
+    {"bloom poro-chat gpt3-finnish", false, false, {" ?[^(\\p{wspace}|.,!?\\x{2026}\\x{3002}\\x{ff0c}\\x{3001}\\x{0964}\\x{06d4}\\x{060c})]+"}},
+    {"viking", false, false, {" ?[^(\\p{wspace}|.,!?\\x{2026}\\x{3002}\\x{ff0c}\\x{3001}\\x{0964}\\x{06d4}\\x{060c})]+", "\\p{N}"}},
 };
 
 static bool is_listed(const char *names, const char *name) {
