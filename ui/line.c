@@ -20,7 +20,7 @@
 #include "ui/input.h"
 #include "ui/signals.h"
 
-enum { TICK_MS = 50 };
+enum { BUSY_MS = 50, IDLE_MS = 1000 };
 
 struct line {
     uint64_t id;                /* entry that is being written, 0: none */
@@ -93,8 +93,10 @@ static int line_add(struct ui *u, uint64_t id, enum ui_role role, const char *te
     l->id = id;
     l->role = role;
     memset(&l->stream, 0, sizeof l->stream);
-    free(l->typed);
-    l->typed = NULL;
+    if (role == UI_USER) {
+        free(l->typed);
+        l->typed = NULL;
+    }
     if (typed) return 0;
     if (role == UI_ASSISTANT) l->replied = true;
     if (l->started && role != UI_NOTICE && role != UI_ASSISTANT) put(l, "\n", 1);
@@ -209,6 +211,11 @@ static void take_signals(struct ui *u) {
         case SIGWINCH: rl_resize_terminal(); break;
         case SIGINT: interrupt(u); break;
         case SIGTSTP: suspend(); break;
+        case SIGCONT: /* also after a stop that could not be caught */
+            rl_deprep_terminal();
+            rl_prep_terminal(1);
+            input_hide();
+            break;
         case SIGTERM:
         case SIGHUP:
             u->leaving = true;
@@ -243,11 +250,11 @@ static int line_run(struct ui *u) {
         struct pollfd p[] = {{.fd = signals_fd(), .events = POLLIN},
                              {.fd = u->wake_fd, .events = POLLIN},
                              {.fd = busy ? -1 : STDIN_FILENO, .events = POLLIN}};
-        int ready = poll(p, 3, busy ? TICK_MS : -1);
+        int ready = poll(p, 3, busy ? BUSY_MS : IDLE_MS);
         if (ready < 0 && errno != EINTR) return 130;
         if (ready > 0 && p[0].revents) take_signals(u);
         if (ready > 0 && p[1].revents) ui_woken(u);
-        else if (busy) u->h.wake(u->h.ctx);
+        else if (ready <= 0) u->h.wake(u->h.ctx);
         if (ready > 0 && p[2].revents && !ui_busy(u)) read_keys(u);
     }
     return u->status;

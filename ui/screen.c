@@ -21,7 +21,7 @@
 #include "ui/screen_draw.h"
 #include "ui/signals.h"
 
-enum { FRAME_US = 16667, TICK_US = 50000, SPIN_US = 100000, KEY_MS = 50, WHEEL_ROWS = 3 };
+enum { FRAME_US = 16667, BUSY_US = 50000, IDLE_US = 1000000, SPIN_US = 100000, KEY_MS = 50, WHEEL_ROWS = 3 };
 
 struct screen {
     struct ui *u;
@@ -51,6 +51,7 @@ static const char *capability(const char *name) {
 static void terminal_take(struct screen *s) {
     char death[256];
     snprintf(death, sizeof death, "%s%s%s%s", give_text, capability("sgr0"), capability("cnorm"), capability("rmcup"));
+    reset_prog_mode();
     clearok(curscr, TRUE);
     refresh();
     fputs(take_text, stdout);
@@ -234,6 +235,10 @@ static void take_signals(struct screen *s) {
         case SIGWINCH: take_size(s); break;
         case SIGINT: interrupt(s); break;
         case SIGTSTP: suspend(s); break;
+        case SIGCONT: /* also after a stop that could not be caught */
+            terminal_take(s);
+            take_size(s);
+            break;
         case SIGTERM:
         case SIGHUP:
             s->u->leaving = true;
@@ -245,23 +250,21 @@ static void take_signals(struct screen *s) {
     }
 }
 
+static int64_t tick_us(const struct screen *s) { return ui_busy(s->u) ? BUSY_US : IDLE_US; }
+
 static int wait_ms(const struct screen *s, int64_t now) {
-    int64_t us = -1;
-    if (s->dirty) us = s->drawn_us + FRAME_US - now;
-    else if (ui_busy(s->u)) us = s->ticked_us + TICK_US - now;
-    else if (keys_holds(&s->keys)) return KEY_MS;
-    else return -1;
-    int ms = us <= 0 ? 0 : (int)((us + 999) / 1000);
-    return keys_holds(&s->keys) && ms > KEY_MS ? KEY_MS : ms;
+    int64_t us = s->ticked_us + tick_us(s) - now;
+    if (s->dirty && s->drawn_us + FRAME_US - now < us) us = s->drawn_us + FRAME_US - now;
+    if (keys_holds(&s->keys) && us > KEY_MS * 1000) us = KEY_MS * 1000;
+    return us <= 0 ? 0 : (int)((us + 999) / 1000);
 }
 
 static void tick(struct screen *s, int64_t now) {
-    if (!ui_busy(s->u)) return;
-    if (now - s->ticked_us >= TICK_US) {
+    if (now - s->ticked_us >= tick_us(s)) {
         s->ticked_us = now;
         s->u->h.wake(s->u->h.ctx);
     }
-    if (now - s->spun_us >= SPIN_US) {
+    if (ui_busy(s->u) && now - s->spun_us >= SPIN_US) {
         s->spun_us = now;
         s->view.frame++;
         s->dirty |= SCREEN_STATUS;
