@@ -436,6 +436,64 @@ static void the_line_front_end_streams_and_restores_its_prompt(void **state) {
     tmux_see("terminal as before");
 }
 
+static void other_locales_and_terminals_still_show_everything(void **state) {
+    (void)state;
+    static const char *const cases[] = {"LC_ALL=C TERM=xterm", "LC_ALL=POSIX TERM=dumb", "-u LC_ALL -u LANG LC_CTYPE=C TERM=vt100", "TERM=nonsense",
+                                        "TERM=linux LINES=3 COLUMNS=9"};
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        char command[PATH_MAX + 200];
+        snprintf(command, sizeof command, "env %s %s; echo status $?; cat", cases[i], demo_path);
+        tmux_start(60, 10, command);
+        tmux_see("ready");
+        say("größe 日本");
+        tmux_see("you said: größe 日本");
+        tmux_see("t/s");
+        tmux_type("日");
+        tmux_key("Left");
+        tmux_type("x");
+        tmux_see("> x日");
+        tmux_key("C-u");
+        tmux_key("C-k");
+        tmux_key("C-d");
+        tmux_see("status 0");
+    }
+}
+
+static void vi_mode_and_half_key_sequences_work(void **state) {
+    (void)state;
+    char path[256];
+    snprintf(path, sizeof path, "%s/inputrc", tmux_folder());
+    FILE *f = fopen(path, "w");
+    assert_non_null(f);
+    fputs("set editing-mode vi\n", f);
+    fclose(f);
+    setenv("INPUTRC", path, 1);
+    start(80, 24, "");
+    tmux_see("ready");
+    say("lines 100");
+    tmux_see("line 100 of 100");
+    tmux_type("hello");
+    tmux_key("Escape");
+    tmux_see("> hello");
+    tmux_type("0x");
+    tmux_see("> ello");
+    tmux_key("PPage");
+    tmux_see("below");
+    tmux_see("> ello");
+    tmux_key("Enter");
+    tmux_see("you said: ello");
+    tmux_see("idle");
+    unsetenv("INPUTRC");
+    setenv("INPUTRC", "/dev/null", 1);
+    start(80, 24, "");
+    tmux_see("ready");
+    tmux_type("draft");
+    tmux_see("> draft");
+    tmux_bytes("\033[");
+    tmux_key("C-c");
+    tmux_see_no("draft");
+}
+
 int main(int argc, char **argv) {
     (void)argc, (void)argv;
     char self[PATH_MAX] = "";
@@ -462,6 +520,8 @@ int main(int argc, char **argv) {
         SCREEN(the_history_outlives_the_program),
         SCREEN(themes_color_roles_and_bar_and_no_color_is_obeyed),
         SCREEN(the_line_front_end_streams_and_restores_its_prompt),
+        SCREEN(other_locales_and_terminals_still_show_everything),
+        SCREEN(vi_mode_and_half_key_sequences_work),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -164,6 +164,20 @@ static void streamed_text_wraps_as_text_that_came_at_once(void **state) {
     }
 }
 
+/* Were the whole text wrapped again for each piece, this would take minutes. */
+static void adding_to_a_hundred_thousand_lines_wraps_the_last_alone(void **state) {
+    (void)state;
+    struct transcript *t = open_one(40, 10);
+    struct buf b = {0};
+    for (int i = 0; i < 100000; i++) buf_printf(&b, "line %d\n", i);
+    transcript_add(t, 1, UI_ASSISTANT, buf_text(&b));
+    for (int i = 0; i < 20000; i++) transcript_append(t, 1, "and on ", 7);
+    assert_int_equal(transcript_rows(t), 100000 + (2 * 20000 + 10) / 11); /* eleven of the words are 37 or 38 columns */
+    assert_int_equal(transcript_top(t), transcript_rows(t) - 10);
+    buf_free(&b);
+    transcript_close(t);
+}
+
 static struct transcript *numbered(int n, int width, int height) {
     struct transcript *t = open_one(width, height);
     for (int i = 1; i <= n; i++) {
@@ -265,6 +279,7 @@ int main(void) {
         cmocka_unit_test(every_visible_character_is_on_exactly_one_line_and_fits),
         cmocka_unit_test(entries_have_signs_blanks_marks_and_the_line_of_the_context),
         cmocka_unit_test(streamed_text_wraps_as_text_that_came_at_once),
+        cmocka_unit_test(adding_to_a_hundred_thousand_lines_wraps_the_last_alone),
         cmocka_unit_test(the_view_follows_the_end_until_the_reader_scrolls_away),
         cmocka_unit_test(a_resize_keeps_the_readers_place),
         cmocka_unit_test(removing_what_is_read_goes_to_the_end),

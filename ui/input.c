@@ -2,7 +2,6 @@
 #include "ui/input.h"
 
 #include <errno.h>
-#include <locale.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -102,11 +101,11 @@ static const struct command {
 };
 
 static void bind_commands(void) {
-    Keymap maps[] = {emacs_standard_keymap, vi_insertion_keymap};
+    Keymap maps[] = {emacs_standard_keymap, vi_insertion_keymap, vi_movement_keymap};
     for (size_t i = 0; i < sizeof commands / sizeof commands[0]; i++) {
         if (commands[i].screen && in.o.own_display) continue;
         rl_add_defun(commands[i].name, commands[i].run, -1);
-        for (int m = 0; m < 2; m++)
+        for (int m = 0; m < 3; m++)
             for (const char *const *k = commands[i].keys; *k; k++) rl_bind_keyseq_in_map(*k, commands[i].run, maps[m]);
     }
 }
@@ -210,7 +209,7 @@ static char **complete(const char *word, int start, int end) {
 
 static void show_matches(char **matches, int n, int longest) {
     (void)longest;
-    in.o.matches(in.o.ctx, matches + 1, n);
+    if (in.o.matches) in.o.matches(in.o.ctx, matches + 1, n);
 }
 
 /* ---- opening ---- */
@@ -223,15 +222,15 @@ static void configure(void) {
     rl_completer_word_break_characters = " \t\n";
     rl_completer_quote_characters = "";
     rl_attempted_completion_function = complete;
-    if (in.o.own_display) return;
-    rl_outstream = in.nowhere; /* the screen is drawn by its owner alone */
-    rl_getc_function = take_byte;
-    rl_input_available_hook = byte_waits;
-    rl_redisplay_function = draw_nothing;
-    rl_prep_term_function = prepare_nothing;
-    rl_deprep_term_function = draw_nothing;
-    rl_completion_query_items = 0;
-    if (in.o.matches) rl_completion_display_matches_hook = show_matches;
+    bool own = in.o.own_display;
+    rl_outstream = own ? stdout : in.nowhere; /* the screen is drawn by its owner alone */
+    rl_getc_function = own ? rl_getc : take_byte;
+    rl_input_available_hook = own ? NULL : byte_waits;
+    rl_redisplay_function = own ? rl_redisplay : draw_nothing;
+    rl_prep_term_function = own ? rl_prep_terminal : prepare_nothing;
+    rl_deprep_term_function = own ? rl_deprep_terminal : draw_nothing;
+    rl_completion_query_items = own ? 100 : 0;
+    rl_completion_display_matches_hook = own ? NULL : show_matches;
 }
 
 int input_open(const struct input_options *o, struct err *e) {
@@ -248,13 +247,7 @@ int input_open(const struct input_options *o, struct err *e) {
     configure();
     rl_variable_bind("show-all-if-ambiguous", "on");
     bind_commands();
-    /* readline takes the locale from the environment; ours is UTF-8 whatever stands there */
-    char *env = getenv("LC_ALL"), *before = env ? strdup(env) : NULL;
-    setenv("LC_ALL", setlocale(LC_CTYPE, NULL), 1);
     rl_initialize();
-    if (before) setenv("LC_ALL", before, 1);
-    else unsetenv("LC_ALL");
-    free(before);
     history_load(in.history);
     if (!o->own_display) input_show();
     return 0;
@@ -278,12 +271,17 @@ void input_close(void) {
 
 bool input_searching(void) { return RL_ISSTATE(RL_STATE_ISEARCH | RL_STATE_NSEARCH) != 0; }
 
-enum input_action input_feed(unsigned char byte) {
-    const unsigned char ctrl_c = 3, ctrl_g = 7;
-    in.action = INPUT_NONE;
-    if (byte == ctrl_c && input_searching()) byte = ctrl_g; /* ends the search, as a signal would */
+static void give_byte(unsigned char byte) {
     in.fed = byte;
     while (in.fed >= 0 && in.installed) rl_callback_read_char();
+}
+
+enum input_action input_feed(unsigned char byte) {
+    const unsigned char ctrl_c = 3, ctrl_g = 7;
+    if (byte == ctrl_c && RL_ISSTATE(RL_STATE_MULTIKEY)) give_byte(ctrl_g); /* half a key sequence does not swallow it */
+    if (byte == ctrl_c && input_searching()) byte = ctrl_g;                 /* ends the search, as a signal would */
+    in.action = INPUT_NONE;
+    give_byte(byte);
     return in.action;
 }
 

@@ -10,11 +10,13 @@
 
 #include "ui/front.h"
 
-/* Text is UTF-8 whatever the environment says; a terminal of another kind is not known to exist any more. */
+/* Text is UTF-8 whatever the environment says; a terminal of another kind is not known to exist any more. readline looks into
+ * the environment anew for each line, so it must say so there too. */
 static void use_utf8(void) {
+    static const char *const names[] = {"C.UTF-8", "C.utf8", "en_US.UTF-8"};
     setlocale(LC_CTYPE, "");
-    if (!strcmp(nl_langinfo(CODESET), "UTF-8")) return;
-    if (!setlocale(LC_CTYPE, "C.UTF-8")) setlocale(LC_CTYPE, "en_US.UTF-8");
+    for (size_t i = 0; strcmp(nl_langinfo(CODESET), "UTF-8") != 0 && i < sizeof names / sizeof names[0]; i++)
+        if (setlocale(LC_CTYPE, names[i])) setenv("LC_ALL", names[i], 1);
 }
 
 static bool terminal_is_poor(void) {
