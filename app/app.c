@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "app/snapshots.h"
 #include "config/paths.h"
 
 int app_open(struct app *a, int argc, char **argv, const char **words, size_t *n_words, struct err *e) {
@@ -106,9 +107,7 @@ int app_find_model(const struct app *a, char **path, struct err *e) {
 }
 
 int app_snapshot_path(const struct app *a, int64_t conversation, struct buf *out, struct err *e) {
-    char name[32];
-    snprintf(name, sizeof name, "%lld.kv", (long long)conversation);
-    return paths_join(a->cache_dir, name, out) ? err_set(e, ERR_MEMORY, "no memory for the path of a snapshot") : 0;
+    return snapshots_path(a->cache_dir, conversation, out) ? err_set(e, ERR_MEMORY, "no memory for the path of a snapshot") : 0;
 }
 
 int app_complain(const struct err *e) {
