@@ -1,0 +1,21 @@
+/* opening: which conversation is begun or gone on with, and with what. For chat, script and slash commands alike. Main thread. */
+#ifndef APP_OPENING_H
+#define APP_OPENING_H
+
+#include "app/app.h"
+#include "app/conversation.h"
+#include "config/err.h"
+
+/* The saved conversation that --continue or --resume asks for; row->id 0 where neither is given. The store must be open. ERR_FILE: there is none. */
+int opening_find(struct app *a, struct store_conversation *row, struct err *e);
+
+/* Makes persona and model of the settings those of a saved conversation, where the command line does not say otherwise. What is no
+ * longer there is left as it is, and missing (may be NULL) says so. */
+void opening_adopt(struct app *a, const struct store_conversation *row, struct err *missing);
+
+/* A new conversation as the settings have it: system prompt, the persona's examples. title may be NULL. */
+int opening_new(struct app *a, const char *title, struct conversation **out, struct err *e);
+/* A saved one; a system prompt that the command line gives replaces its own. */
+int opening_resume(struct app *a, int64_t id, struct conversation **out, struct err *e);
+
+#endif

@@ -1,0 +1,107 @@
+/* slash_set: the commands that change settings and the cache's limits. See slash_do.h. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "app/slash_do.h"
+#include "config/utf8.h"
+
+/* What has to happen for a changed setting to hold, by its group or itself. */
+enum effect { NEXT_REPLY, LOAD_AGAIN, AT_ONCE, NOT_NOW };
+
+static enum effect effect_of(const struct setting *d) {
+    switch (d->id) {
+    case SET_STOP: return NEXT_REPLY;
+    case SET_THEME:
+    case SET_EVICT:
+    case SET_BOUND: return AT_ONCE;
+    case SET_MODELS_DIRS: return NEXT_REPLY;
+    default: break;
+    }
+    if (!d->key) return NOT_NOW;
+    if (!strcmp(d->group, "Sampling")) return NEXT_REPLY;
+    return !strcmp(d->group, "Context") || !strcmp(d->group, "Model") ? LOAD_AGAIN : NOT_NOW;
+}
+
+static void print_setting(const struct slash *s, const struct setting *d, struct buf *out) {
+    struct buf value = {0};
+    settings_print(s->app->settings, d->id, &value);
+    buf_printf(out, "%-28s %-16s %s", d->key, buf_text(&value), d->help);
+    if (settings_origin(s->app->settings, d->id) != ORIGIN_DEFAULT) buf_printf(out, " (%s)", settings_where(s->app->settings, d->id));
+    buf_add_char(out, '\n');
+    buf_free(&value);
+}
+
+/* The session's own limits, changed without loading anything again. */
+static int change_limit(struct slash *s, enum setting_id id, struct err *e) {
+    struct worker *w = s->app->worker;
+    struct model *m = w ? worker_model(w) : NULL;
+    if (!m) return 0; /* the load will read the setting */
+    int64_t value = settings_int(s->app->settings, id);
+    if (id == SET_EVICT) value = kv_evict_find(settings_text(s->app->settings, SET_EVICT));
+    if (id == SET_BOUND && !value) {
+        struct model_info info;
+        model_get_info(m, &info);
+        value = info.n_ctx_train;
+    }
+    if (worker_set_limit(w, id == SET_EVICT ? WORKER_SET_EVICT : WORKER_SET_BOUND, value)) return 0;
+    return err_set(e, ERR_FAILED, "the engine has too much to do; try again");
+}
+
+static int change(struct slash *s, const struct setting *d, const char *value, unsigned *todo, struct err *e) {
+    char *end;
+    if (d->id == SET_BOUND && strtol(value, &end, 10) != 0 && strtol(value, &end, 10) < (long)KV_MIN_BOUND) {
+        return err_set(e, ERR_USAGE, "%s %s: the least bound is %u cells, and 0 is what the model was trained for", d->key, value, KV_MIN_BOUND);
+    }
+    enum effect effect = effect_of(d);
+    if (effect == NOT_NOW) return err_set(e, ERR_USAGE, "%s cannot be changed in a conversation", d->key);
+    struct buf where = {0};
+    buf_printf(&where, "/set %s", d->key);
+    int rc = settings_set(s->app->settings, d->id, value, ORIGIN_COMMAND, buf_text(&where), e);
+    buf_free(&where);
+    if (!rc && effect == LOAD_AGAIN) *todo |= SLASH_LOAD;
+    if (!rc && d->id == SET_THEME) *todo |= SLASH_THEME;
+    if (!rc && (d->id == SET_EVICT || d->id == SET_BOUND)) rc = change_limit(s, d->id, e);
+    return rc;
+}
+
+static const struct setting *find_setting(const char *name, struct err *e) {
+    const struct setting *d = setting_find_key(name);
+    if (d) return d;
+    const char *keys[SETTING_COUNT];
+    size_t n = 0;
+    for (int id = 0; id < SETTING_COUNT; id++) {
+        const char *key = setting_get((enum setting_id)id)->key;
+        const char *last = key ? strrchr(key, '.') : NULL;
+        if (key) keys[n++] = last && !strchr(name, '.') ? last + 1 : key;
+    }
+    const char *near = utf8_nearest(name, keys, n);
+    if (near) err_set(e, ERR_USAGE, "there is no setting %s; the nearest is %s", name, near);
+    else err_set(e, ERR_USAGE, "there is no setting %s; /set lists them", name);
+    return NULL;
+}
+
+int slash_set(struct slash *s, const char *arg, unsigned *todo, struct err *e) {
+    struct buf text = {0};
+    if (!*arg) {
+        for (int id = 0; id < SETTING_COUNT; id++) {
+            const struct setting *d = setting_get((enum setting_id)id);
+            if (d->key && effect_of(d) != NOT_NOW) print_setting(s, d, &text);
+        }
+        return slash_print(s, &text, e);
+    }
+    size_t n = strcspn(arg, " \t=");
+    struct buf name = {0};
+    buf_add(&name, arg, n);
+    const char *value = arg + n + strspn(arg + n, " \t=");
+    const struct setting *d = find_setting(buf_text(&name), e);
+    buf_free(&name);
+    if (!d) return e ? e->code : ERR_USAGE;
+    int rc = *value ? change(s, d, value, todo, e) : 0;
+    if (rc) return rc;
+    print_setting(s, d, &text);
+    return slash_print(s, &text, e);
+}
+
+int slash_evict(struct slash *s, const char *arg, unsigned *todo, struct err *e) { return change(s, setting_get(SET_EVICT), arg, todo, e); }
+
+int slash_limit(struct slash *s, const char *arg, unsigned *todo, struct err *e) { return change(s, setting_get(SET_BOUND), arg, todo, e); }

@@ -1,0 +1,110 @@
+/* slash_show: the commands that only show something. See slash_do.h. */
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "app/process.h"
+#include "app/slash_do.h"
+
+#define LIST_MAX 50 /* conversations in /list; `kvetch list` has all */
+
+int slash_list(struct slash *s, const char *arg, unsigned *todo, struct err *e) {
+    (void)arg;
+    (void)todo;
+    struct store_conversation *list;
+    size_t n;
+    struct buf text = {0};
+    if (!s->app->store) return err_set(e, ERR_USAGE, "conversations are not saved here");
+    int rc = store_list(s->app->store, &list, &n, e);
+    if (rc) return rc;
+    int64_t in_use = conversation_row(s->conversation)->id;
+    for (size_t i = 0; i < n; i++) {
+        char when[32] = "";
+        struct tm tm;
+        time_t t = (time_t)list[i].updated;
+        if (localtime_r(&t, &tm)) strftime(when, sizeof when, "%Y-%m-%d %H:%M", &tm);
+        if (i < LIST_MAX) {
+            buf_printf(&text, "%c %4lld  %s  %3lld turn%s  %s\n", list[i].id == in_use ? '*' : ' ', (long long)list[i].id, when,
+                       (long long)list[i].n_turns, list[i].n_turns == 1 ? " " : "s", *list[i].title ? list[i].title : "(no title)");
+        }
+        store_conversation_free(&list[i]);
+    }
+    free(list);
+    if (n > LIST_MAX) buf_printf(&text, "  and %zu more: kvetch list shows all\n", n - LIST_MAX);
+    if (!n) buf_add_text(&text, "there is no saved conversation yet");
+    return slash_print(s, &text, e);
+}
+
+/* A number of bytes as people read it. */
+static void add_bytes(struct buf *out, uint64_t bytes) {
+    static const char *const unit[] = {"B", "KiB", "MiB", "GiB", "TiB"};
+    double x = (double)bytes;
+    size_t i = 0;
+    for (; x >= 1024 && i < 4; i++) x /= 1024;
+    buf_printf(out, i && x < 100 ? "%.1f %s" : "%.0f %s", x, unit[i]);
+}
+
+static void add_figure(struct buf *out, const char *label, uint64_t bytes, const char *more) {
+    buf_printf(out, "%-18s ", label);
+    add_bytes(out, bytes);
+    buf_printf(out, "%s\n", more);
+}
+
+int slash_stats(struct slash *s, const char *arg, unsigned *todo, struct err *e) {
+    (void)arg;
+    (void)todo;
+    struct session_stats st;
+    if (!s->app->worker || !worker_get_stats(s->app->worker, &st)) return err_set(e, ERR_FAILED, "no model is loaded yet");
+    struct buf out = {0};
+    buf_printf(&out, "%-18s %u used, %u committed, %u bound\n", "cells", st.kv.used, st.kv.committed, st.kv.bound);
+    buf_printf(&out, "%-18s grown %u, shrunk %u; left the context: tokens %llu, turns %llu\n", "cache", st.kv.n_grow, st.kv.n_shrink,
+               (unsigned long long)st.kv.evicted_tokens, (unsigned long long)st.kv.evicted_turns);
+    buf_printf(&out, "%-18s %s, %s\n", "growth, at bound", kv_grow_name(st.kv.grow), kv_evict_name(st.kv.evict));
+    add_figure(&out, "cache in use", st.kv.used_bytes, "");
+    add_figure(&out, "cache committed", st.kv.committed_bytes, "");
+    buf_printf(&out, "%-18s ", "cache may take");
+    add_bytes(&out, st.kv.room_bytes);
+    buf_printf(&out, " more (limit: %s)\n", st.kv.room_limit ? st.kv.room_limit : "none");
+    add_figure(&out, "weights mapped", st.weight_mapped_bytes, "");
+    add_figure(&out, "weights resident", st.weight_resident_bytes, "");
+    add_figure(&out, "scratch", st.scratch_bytes, "");
+    add_figure(&out, "process resident", process_rss_bytes(), "");
+    buf_printf(&out, "%-18s %.1f tokens/s reading, %.1f writing\n", "last reply", st.prefill_tps, st.decode_tps);
+    buf_printf(&out, "%-18s %d, %s\n", "threads", st.n_threads, st.isa ? st.isa : "");
+    return slash_print(s, &out, e);
+}
+
+/* One line of /context: what a message costs, and its beginning. */
+static void add_message_line(const struct slash *s, struct model *model, size_t i, struct buf *out) {
+    static const char *const role[] = {[CHAT_SYSTEM] = "system", [CHAT_USER] = "user", [CHAT_ASSISTANT] = "reply"};
+    const struct store_message *m = conversation_message(s->conversation, i);
+    bool marked = s->mark && i >= s->first_mark && i - s->first_mark < s->n_marks;
+    bool left = marked && s->mark[i - s->first_mark].left;
+    size_t n = 0;
+    struct tokens t = {0};
+    struct buf line = {0};
+    if (marked) n = s->mark[i - s->first_mark].n_tokens;
+    else if (m->n_ids) n = m->n_ids;
+    else if (model && !model_tokenize(model, m->text, m->n_text, false, false, &t, NULL)) n = t.n;
+    tokens_free(&t);
+    conversation_make_title(m->text, 50, &line);
+    buf_printf(out, "%c %-7s %6zu  %s%s\n", left ? '-' : ' ', role[m->role], n, buf_text(&line), m->pinned ? "  (pinned)" : "");
+    buf_free(&line);
+}
+
+int slash_context(struct slash *s, const char *arg, unsigned *todo, struct err *e) {
+    (void)arg;
+    (void)todo;
+    struct buf out = {0};
+    struct session_stats st;
+    struct model *model = s->app->worker ? worker_model(s->app->worker) : NULL;
+    bool any_left = false;
+    for (size_t i = 0; i < s->n_marks; i++) any_left |= s->mark[i].left;
+    for (size_t i = 0; i < conversation_count(s->conversation); i++) {
+        if (conversation_message(s->conversation, i)->n_text) add_message_line(s, model, i, &out);
+    }
+    if (!out.len) buf_add_text(&out, "nothing has been said yet\n");
+    if (any_left) buf_add_text(&out, "- has left the context: the model no longer sees it\n");
+    if (model && worker_get_stats(s->app->worker, &st)) buf_printf(&out, "%u cells used, %u committed, %u bound", st.kv.used, st.kv.committed, st.kv.bound);
+    return slash_print(s, &out, e);
+}
