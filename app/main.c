@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "app/app.h"
+#include "app/chat.h"
 #include "app/command.h"
 #include "app/script.h"
 #include "config/paths.h"
@@ -41,8 +42,6 @@ static bool is_script(const struct app *a) {
     return a->name_stdin || !isatty(STDIN_FILENO) || !isatty(STDOUT_FILENO);
 }
 
-static int run_chat(struct err *e) { return err_set(e, ERR_FAILED, "the chat is not built yet: use -p TEXT, or a pipe"); }
-
 /* Runs a subcommand, a script or a chat. *status is set by the last two, which say themselves what went wrong. */
 static int run_words(struct app *a, const struct command *c, struct command_args *args, const char **words, size_t n_words, int *status, struct err *e) {
     if (settings_bool(a->settings, SET_HELP)) return command_print_help(c, e);
@@ -54,8 +53,7 @@ static int run_words(struct app *a, const struct command *c, struct command_args
     }
     if (!rc) rc = take_words(a, words, n_words, e);
     if (rc) return rc;
-    if (!is_script(a)) return run_chat(e);
-    *status = script_run(a);
+    *status = is_script(a) ? script_run(a) : chat_run(a);
     return 0;
 }
 
