@@ -47,6 +47,7 @@ int command_print_json(struct json *j, struct err *e);       /* a line; frees j 
 int cmd_info(struct app *a, const struct command_args *args, struct err *e);
 int cmd_tokenize(struct app *a, const struct command_args *args, struct err *e);
 int cmd_logits(struct app *a, const struct command_args *args, struct err *e);
+int cmd_bench(struct app *a, const struct command_args *args, struct err *e);
 int cmd_list(struct app *a, const struct command_args *args, struct err *e);
 int cmd_personas(struct app *a, const struct command_args *args, struct err *e);
 int cmd_config(struct app *a, const struct command_args *args, struct err *e);

@@ -53,7 +53,7 @@ only 'curl/curl\.h' 'app/remote\.c'
 only 'yaml\.h' 'config/yaml\.c'
 only 'pcre2\.h' 'model/pretokenizer\.c'
 only 'utf8proc\.h' 'config/utf8\.c'
-only '(cjson/)?cJSON\.h' 'app/json\.c|tests/test_(template|script)\.c'
+only '(cjson/)?cJSON\.h' 'app/json\.c|tests/test_(template|script|commands)\.c'
 only 'md4c\.h' 'ui/markdown\.c'
 only '(xxhash)\.h' 'config/hash\.c'
 [ $bad = 0 ] && echo "layers: in order"

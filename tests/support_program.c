@@ -18,8 +18,17 @@ static const char *program_path(void) {
     return path && *path ? path : "build/kvetch";
 }
 
+/* The folder, ending in a slash. Asked for once, since arguments of a test may stand in the few buffers of support_folder_path. */
+static const char *home(void) {
+    static char path[512];
+    if (!*path) snprintf(path, sizeof path, "%s", support_folder_path(""));
+    return path;
+}
+
 static int open_file(const char *name, int flags) {
-    int fd = open(support_folder_path(name), flags | O_CLOEXEC, 0600);
+    char path[600];
+    snprintf(path, sizeof path, "%s%s", home(), name);
+    int fd = open(path, flags | O_CLOEXEC, 0600);
     assert(fd >= 0);
     return fd;
 }
@@ -28,7 +37,7 @@ static int open_file(const char *name, int flags) {
 static void run_child(const char *const *argv, int in, int out, int err) {
     static const char *const HOMES[] = {"XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_CACHE_HOME", "XDG_STATE_HOME", "HOME"};
     char *args[MAX_ARGS + 2] = {(char *)program_path()};
-    for (size_t i = 0; i < sizeof HOMES / sizeof *HOMES; i++) setenv(HOMES[i], support_folder_path(""), 1);
+    for (size_t i = 0; i < sizeof HOMES / sizeof *HOMES; i++) setenv(HOMES[i], home(), 1);
     for (size_t i = 0; argv[i]; i++) {
         assert(i < MAX_ARGS);
         args[i + 1] = (char *)argv[i];

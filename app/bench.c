@@ -1,0 +1,350 @@
+/* bench: see bench.h. */
+#include "app/bench.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "app/process.h"
+#include "config/buf.h"
+#include "config/paths.h"
+
+#define RUNS 5              /* of a cost that is over in microseconds: the median counts */
+#define OPEN_BOUND 131072u
+#define GROWTH_CELLS 4096u  /* growths are followed up to here, or to the largest depth */
+#define AROUND 4            /* neighbours of a step that does something else */
+#define CACHE_CELLS 4096u   /* where no depth is named, the tests of the cache need one all the same */
+
+static struct bench_row row_of(const struct bench *b, const char *test) {
+    return (struct bench_row){.test = test, .type = b->info.type, .n = NAN, .depth = NAN, .bound = NAN, .tokens_per_s = NAN, .us = NAN, .us_max = NAN,
+                              .us_median = NAN, .bytes = NAN, .rss_bytes = NAN, .per_s = NAN};
+}
+
+static void report(const struct bench *b, const struct bench_row *r) { b->report(b->ctx, r); }
+
+static int compare(const void *a, const void *b) {
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+/* Sorts x. */
+static double median(double *x, size_t n) {
+    qsort(x, n, sizeof *x, compare);
+    return n % 2 ? x[n / 2] : (x[n / 2 - 1] + x[n / 2]) / 2;
+}
+
+/* A session with room for at least cells, by the user's bound where that is enough. */
+static int open_session(const struct bench *b, uint64_t cells, struct session **s, struct session_options *used, struct err *e) {
+    *s = NULL;
+    *used = b->options;
+    if (cells > UINT32_MAX - KV_BLOCK) return err_set(e, ERR_USAGE, "a depth of %llu cells is more than a cache can hold", (unsigned long long)cells);
+    if (!used->bound) used->bound = cells > KV_BLOCK ? (uint32_t)cells : KV_BLOCK;
+    if (used->bound < cells)
+        return err_set(e, ERR_USAGE, "the bound of %u cells is less than the %llu that this test needs: name a larger one with -c", used->bound,
+                       (unsigned long long)cells);
+    return session_open(s, b->model, used, e);
+}
+
+/* ---- this machine -------------------------------------------------------------------------------------------- */
+
+static struct { double read, f32, int8; } machine; /* measured by the first of the two tests that asks */
+
+static void measure_machine(const struct bench *b) {
+    if (machine.read <= 0) engine_measure(b->options.n_threads, &machine.read, &machine.f32, &machine.int8);
+}
+
+static int run_bandwidth(const struct bench *b, struct err *e) {
+    (void)e;
+    struct bench_row r = row_of(b, "bandwidth");
+    measure_machine(b);
+    r.type = "bytes";
+    r.per_s = machine.read;
+    report(b, &r);
+    return 0;
+}
+
+static int run_peak(const struct bench *b, struct err *e) {
+    (void)e;
+    struct bench_row r = row_of(b, "peak");
+    measure_machine(b);
+    r.type = "f32";
+    r.per_s = machine.f32;
+    report(b, &r);
+    r.type = "int8";
+    r.per_s = machine.int8;
+    report(b, &r);
+    return 0;
+}
+
+/* ---- speeds -------------------------------------------------------------------------------------------------- */
+
+/* The depth is computed, not filled: a prompt's cells are what a prompt leaves. */
+static int prefill_at(const struct bench *b, uint32_t depth, struct err *e) {
+    struct session *s;
+    struct session_options o;
+    struct bench_row r = row_of(b, "prefill");
+    int rc = open_session(b, (uint64_t)depth + b->n_prompt, &s, &o, e);
+    if (!rc) rc = session_bench_prefill(s, b->n_prompt < o.n_ubatch ? b->n_prompt : 64, NULL, e); /* pages in what comes from the file */
+    if (!rc) rc = session_bench_fill(s, 0, e);
+    if (!rc && depth) rc = session_bench_prefill(s, depth, NULL, e);
+    if (!rc) rc = session_bench_prefill(s, b->n_prompt, &r.us, e);
+    session_close(s);
+    if (rc) return rc;
+    r.n = b->n_prompt;
+    r.depth = depth;
+    r.bound = o.bound;
+    r.tokens_per_s = r.n * 1e6 / r.us;
+    report(b, &r);
+    return 0;
+}
+
+static int decode_at(const struct bench *b, uint32_t depth, struct err *e) {
+    struct session *s;
+    struct session_options o;
+    struct bench_row r = row_of(b, "decode");
+    double *step = calloc(b->n_decode, sizeof *step);
+    int rc = step ? open_session(b, (uint64_t)depth + b->n_decode, &s, &o, e) : err_set(e, ERR_MEMORY, "no memory for %u figures", b->n_decode);
+    if (rc) {
+        free(step);
+        return rc;
+    }
+    rc = session_bench_decode(s, 1, NULL, e); /* pages in what comes from the file */
+    if (!rc) rc = session_bench_fill(s, depth, e);
+    if (!rc) rc = session_bench_decode(s, b->n_decode, step, e);
+    session_close(s);
+    if (!rc) {
+        r.us = 0;
+        for (uint32_t i = 0; i < b->n_decode; i++) r.us += step[i];
+        r.n = b->n_decode;
+        r.depth = depth;
+        r.bound = o.bound;
+        r.tokens_per_s = r.n * 1e6 / r.us;
+        r.us_median = median(step, b->n_decode);
+        r.us_max = step[b->n_decode - 1];
+        report(b, &r);
+    }
+    free(step);
+    return rc;
+}
+
+static int each_depth(const struct bench *b, int (*run)(const struct bench *b, uint32_t depth, struct err *e), struct err *e) {
+    int rc = 0;
+    for (size_t i = 0; i < b->n_depths && !rc; i++) rc = run(b, b->depth[i], e);
+    return rc;
+}
+
+static int run_prefill(const struct bench *b, struct err *e) { return each_depth(b, prefill_at, e); }
+static int run_decode(const struct bench *b, struct err *e) { return each_depth(b, decode_at, e); }
+
+/* ---- the cache ----------------------------------------------------------------------------------------------- */
+
+static int run_open(const struct bench *b, struct err *e) {
+    struct session_options o = b->options;
+    struct bench_row r = row_of(b, "open");
+    struct session *s;
+    if (!o.bound) o.bound = OPEN_BOUND;
+    uint64_t before = process_rss_bytes();
+    double start = process_now_us();
+    int rc = session_open(&s, b->model, &o, e);
+    r.us = process_now_us() - start;
+    uint64_t after = process_rss_bytes();
+    session_close(s);
+    if (rc) return rc;
+    r.bound = o.bound;
+    r.rss_bytes = after > before ? (double)(after - before) : 0;
+    report(b, &r);
+    return 0;
+}
+
+struct growth {
+    uint32_t before, after;           /* cells */
+    double step[RUNS], around[RUNS];  /* microseconds of the step that grew, and of its neighbours */
+};
+
+/* Decodes over the end of what is committed, two steps on either side of the one that grows the cache. */
+static int step_over(struct session *s, uint32_t cells, struct growth *g, int run, struct err *e) {
+    struct session_stats st;
+    double us[AROUND + 1];
+    int rc = session_bench_fill(s, cells - AROUND / 2, e);
+    if (!rc) rc = session_bench_decode(s, AROUND + 1, us, e);
+    if (rc) return rc;
+    session_get_stats(s, &st);
+    g->before = cells;
+    g->after = st.kv.committed;
+    g->step[run] = us[AROUND / 2];
+    g->around[run] = 0;
+    for (int i = 0; i <= AROUND; i++)
+        if (i != AROUND / 2) g->around[run] += us[i] / AROUND;
+    return 0;
+}
+
+static int run_growth(const struct bench *b, struct err *e) {
+    struct session_options o = b->options;
+    struct session *s;
+    uint32_t end = GROWTH_CELLS;
+    for (size_t i = 0; i < b->n_depths; i++)
+        if (b->depth[i] > end) end = b->depth[i];
+    if (!o.bound) o.bound = OPEN_BOUND;
+    if (end > o.bound) end = o.bound;
+    if (o.grow == KV_GROW_FIXED) return 0; /* never grows */
+    uint32_t cells = 0;
+    for (;;) {
+        struct growth g = {0};
+        struct session_stats st;
+        int rc = 0;
+        for (int run = 0; run < RUNS && !rc; run++) { /* each in a session of its own: what a growth costs depends on what was touched before */
+            rc = session_open(&s, b->model, &o, e);
+            if (rc) return rc;
+            session_get_stats(s, &st);
+            if (!cells) cells = st.kv.committed;
+            if (cells >= end) {
+                session_close(s);
+                return 0;
+            }
+            rc = step_over(s, cells, &g, run, e);
+            session_close(s);
+        }
+        if (rc) return rc;
+        if (g.after <= cells) return err_set(e, ERR_FAILED, "the cache did not grow beyond %u cells", cells);
+        struct bench_row r = row_of(b, "growth");
+        r.n = g.after - g.before;
+        r.depth = g.before;
+        r.bound = o.bound;
+        r.us_max = median(g.step, RUNS);
+        r.us_median = median(g.around, RUNS);
+        r.us = r.us_max - r.us_median;
+        r.bytes = 0; /* blocks are appended: the cache has no way to grow that copies a cell */
+        report(b, &r);
+        cells = g.after;
+    }
+}
+
+/* A session whose bound is the depth; the step that finds it full evicts half. What comes after it attends to as many cells as
+ * that step does, and is what it is compared with. */
+static int shift_at(const struct bench *b, uint32_t depth, struct err *e) {
+    if (depth < KV_BLOCK) return 0; /* nothing to halve */
+    struct bench_row r = row_of(b, "shift");
+    double shift[RUNS];
+    struct session_options o = b->options;
+    o.bound = depth;
+    o.evict = KV_EVICT_SHIFT;
+    o.evict_free = 0.5;
+    int rc = 0;
+    for (int run = 0; run < RUNS && !rc; run++) {
+        struct session *s;
+        struct session_stats before, after;
+        double us[1 + AROUND];
+        rc = session_open(&s, b->model, &o, e);
+        if (!rc) rc = session_bench_fill(s, depth, e);
+        if (rc) break;
+        session_get_stats(s, &before);
+        rc = session_bench_decode(s, 1 + AROUND, us, e);
+        session_get_stats(s, &after);
+        session_close(s);
+        shift[run] = us[0] - median(us + 1, AROUND);
+        r.n = (double)(after.kv.evicted_tokens - before.kv.evicted_tokens);
+    }
+    if (rc) return rc;
+    r.depth = r.bound = depth;
+    r.us = median(shift, RUNS);
+    report(b, &r);
+    return 0;
+}
+
+/* Depth 0 says nothing about a cache: where no other is named, it is CACHE_CELLS, or the bound. */
+static int each_filled_depth(const struct bench *b, int (*run)(const struct bench *b, uint32_t depth, struct err *e), struct err *e) {
+    int rc = 0;
+    bool any = false;
+    for (size_t i = 0; i < b->n_depths && !rc; i++) {
+        any |= b->depth[i] > 0;
+        if (b->depth[i]) rc = run(b, b->depth[i], e);
+    }
+    if (any || rc) return rc;
+    return run(b, b->options.bound && b->options.bound < CACHE_CELLS ? b->options.bound : CACHE_CELLS, e);
+}
+
+static int run_shift(const struct bench *b, struct err *e) { return each_filled_depth(b, shift_at, e); }
+
+/* ---- snapshots ----------------------------------------------------------------------------------------------- */
+
+static int snapshot_path(const struct bench *b, struct buf *path, struct err *e) {
+    int rc = paths_make_folder(b->folder, e);
+    if (!rc && paths_join(b->folder, "bench.kv", path)) rc = err_set(e, ERR_MEMORY, "no memory for a path");
+    return rc;
+}
+
+static int save_at(const struct bench *b, uint32_t depth, struct err *e) {
+    struct session *s;
+    struct session_options o;
+    struct buf path = {0};
+    struct bench_row save = row_of(b, "save"), load = row_of(b, "load");
+    uint64_t bytes = 0;
+    int rc = snapshot_path(b, &path, e);
+    if (!rc) rc = open_session(b, depth, &s, &o, e);
+    if (!rc) {
+        rc = session_bench_fill(s, depth, e);
+        double start = process_now_us();
+        if (!rc) rc = session_save(s, buf_text(&path), &bytes, e);
+        double saved = process_now_us();
+        save.us = saved - start;
+        if (!rc) rc = session_clear(s) ? err_set(e, ERR_FAILED, "the cache cannot be cleared") : 0;
+        start = process_now_us();
+        if (!rc) rc = session_load(s, buf_text(&path), &bytes, e);
+        load.us = process_now_us() - start;
+        session_close(s);
+        unlink(buf_text(&path));
+    }
+    buf_free(&path);
+    if (rc) return rc;
+    save.depth = load.depth = depth;
+    save.bound = load.bound = o.bound;
+    save.bytes = load.bytes = (double)bytes;
+    report(b, &save);
+    report(b, &load);
+    return 0;
+}
+
+static int run_save(const struct bench *b, struct err *e) { return each_filled_depth(b, save_at, e); }
+
+/* From nothing but the model to the point where the next token can be computed. What is resumed was computed, not filled. */
+static int resume_from(const struct bench *b, const char *path, uint32_t n, struct bench_row *r, struct err *e) {
+    struct session *s;
+    struct session_options o;
+    int rc = open_session(b, (uint64_t)n + 1, &s, &o, e);
+    if (rc) return rc;
+    rc = session_bench_prefill(s, n, NULL, e);
+    if (!rc) rc = session_save(s, path, NULL, e);
+    session_close(s);
+    if (rc) return rc;
+    double start = process_now_us();
+    rc = session_open(&s, b->model, &o, e);
+    if (rc) return rc;
+    rc = session_load(s, path, NULL, e);
+    r->us = process_now_us() - start;
+    r->bound = o.bound;
+    r->n = n;
+    if (!rc) rc = session_bench_decode(s, 1, NULL, e); /* that it can */
+    session_close(s);
+    return rc;
+}
+
+static int resume_at(const struct bench *b, uint32_t depth, struct err *e) {
+    struct buf path = {0};
+    struct bench_row r = row_of(b, "resume");
+    int rc = snapshot_path(b, &path, e);
+    if (!rc) {
+        rc = resume_from(b, buf_text(&path), depth ? depth : b->n_prompt, &r, e);
+        unlink(buf_text(&path));
+    }
+    buf_free(&path);
+    if (!rc) report(b, &r);
+    return rc;
+}
+
+static int run_resume(const struct bench *b, struct err *e) { return each_depth(b, resume_at, e); }
+
+const struct bench_test bench_tests[] = {
+    {"bandwidth", run_bandwidth}, {"peak", run_peak}, {"prefill", run_prefill}, {"decode", run_decode}, {"open", run_open},
+    {"growth", run_growth}, {"shift", run_shift}, {"save", run_save}, {"resume", run_resume}, {NULL, NULL},
+};

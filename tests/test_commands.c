@@ -1,0 +1,237 @@
+/* Tests of the subcommands, through the built program. The model is stories260K; without it the tests that need one are skipped. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cJSON.h>
+
+#include "config/paths.h"
+#include "tests/support_folder.h"
+#include "tests/support_gguf.h"
+#include "tests/support_program.h"
+
+static char *model;
+
+static int open_folder(void **state) {
+    (void)state;
+    model = support_data("stories260K/stories260K.gguf");
+    return support_folder_make() ? 0 : -1;
+}
+
+static int remove_folder(void **state) {
+    (void)state;
+    free(model);
+    support_folder_remove();
+    return 0;
+}
+
+#define RUN(r, ...) program_run(r, NULL, 0, (const char *const[]){__VA_ARGS__, NULL})
+
+static void need_model(void) {
+    if (!model) skip();
+}
+
+/* What a command that succeeds prints as JSON. */
+static cJSON *json_of(const char *in, const char *const *argv) {
+    struct program_run r;
+    program_run(&r, in, in ? strlen(in) : 0, argv);
+    if (r.status) fail_msg("status %d: %s", r.status, buf_text(&r.err));
+    cJSON *j = cJSON_Parse(buf_text(&r.out));
+    if (!j) fail_msg("no JSON: %s", buf_text(&r.out));
+    program_run_free(&r);
+    return j;
+}
+#define JSON(in, ...) json_of(in, (const char *const[]){__VA_ARGS__, NULL})
+
+static const char *text_of(const cJSON *j, const char *key) {
+    const char *text = cJSON_GetStringValue(cJSON_GetObjectItem(j, key));
+    return text ? text : "(none)";
+}
+
+static double number_of(const cJSON *j, const char *key) { return cJSON_GetNumberValue(cJSON_GetObjectItem(j, key)); }
+
+static void info_tells_what_the_file_holds(void **state) {
+    (void)state;
+    need_model();
+    cJSON *j = JSON(NULL, "info", model, "--json");
+    assert_string_equal(text_of(j, "arch"), "llama");
+    assert_int_equal(number_of(j, "layers"), 5);
+    assert_int_equal(number_of(j, "kv_heads"), 4);
+    assert_int_equal(number_of(j, "vocab"), 512);
+    assert_int_equal(number_of(j, "ctx_train"), 2048);
+    assert_string_equal(text_of(j, "vocab_model"), "llama");
+    cJSON_Delete(j);
+    struct program_run r;
+    RUN(&r, "info", model);
+    assert_int_equal(r.status, 0);
+    assert_non_null(strstr(buf_text(&r.out), "llama.context_length"));
+    program_run_free(&r);
+}
+
+static void tokenize_prints_ids_on_one_line(void **state) {
+    (void)state;
+    need_model();
+    struct program_run r;
+    program_run(&r, "Once upon", 9, (const char *const[]){"tokenize", "-m", model, NULL});
+    assert_string_equal(buf_text(&r.out), "403 407\n"); /* the ids that begin the model's own stories */
+    program_run_free(&r);
+    cJSON *plain = JSON("<s>", "tokenize", "-m", model, "--json"), *special = JSON("<s>", "tokenize", "--special", "-m", model, "--json");
+    assert_true(cJSON_GetArraySize(plain) > 1);
+    assert_int_equal(cJSON_GetArraySize(special), 1);
+    assert_int_equal(cJSON_GetNumberValue(cJSON_GetArrayItem(special, 0)), 1);
+    cJSON_Delete(plain);
+    cJSON_Delete(special);
+}
+
+static void logits_writes_a_row_for_each_token(void **state) {
+    (void)state;
+    need_model();
+    struct program_run r;
+    struct buf rows = {0};
+    const char *path = support_folder_path("rows.f32");
+    RUN(&r, "logits", "-m", model, "-o", path, "1", "403");
+    assert_int_equal(r.status, 0);
+    program_run_free(&r);
+    assert_int_equal(paths_read(path, 1 << 20, &rows, NULL), 0);
+    assert_int_equal(rows.len, 2 * 512 * sizeof(float));
+    const float *x = (const float *)(const void *)rows.data;
+    static const int NEXT[] = {403, 407}; /* greedy: BOS, "Once", " upon" */
+    for (int row = 0; row < 2; row++)
+        for (int i = 0; i < 512; i++) assert_true(x[512 * row + i] <= x[512 * row + NEXT[row]]);
+    buf_free(&rows);
+    RUN(&r, "logits", "-m", model, "-o", path, "512");
+    assert_int_equal(r.status, 2);
+    program_run_free(&r);
+    RUN(&r, "logits", "-m", model, "1");
+    assert_int_equal(r.status, 2);
+    program_run_free(&r);
+}
+
+/* The figures that a test's rows must have, ended by NULL. */
+struct promise {
+    const char *test;
+    const char *figure[5];
+};
+
+static const struct promise PROMISES[] = {
+    {"bandwidth", {"per_s"}},
+    {"peak", {"per_s"}},
+    {"prefill", {"n", "depth", "bound", "tokens_per_s", "us"}},
+    {"decode", {"n", "depth", "bound", "tokens_per_s", "us_max"}},
+    {"open", {"bound", "us", "rss_bytes"}},
+    {"growth", {"us_max", "us_median", "bytes", "depth"}},
+    {"shift", {"n", "depth", "us"}},
+    {"save", {"depth", "us", "bytes"}},
+    {"load", {"depth", "us", "bytes"}},
+    {"resume", {"n", "us"}},
+};
+#define N_PROMISES (sizeof PROMISES / sizeof *PROMISES)
+
+static void bench_reports_every_test_with_its_figures(void **state) {
+    (void)state;
+    need_model();
+    size_t seen[N_PROMISES] = {0};
+    cJSON *all = JSON(NULL, "bench", "-m", model, "-p", "16", "-n", "4", "-t", "1", "-d", "0,512", "-c", "1024", "--json"), *row;
+    cJSON_ArrayForEach(row, all) {
+        for (size_t i = 0; i < N_PROMISES; i++) {
+            if (strcmp(text_of(row, "test"), PROMISES[i].test)) continue;
+            seen[i]++;
+            for (size_t k = 0; k < 5 && PROMISES[i].figure[k]; k++)
+                if (!cJSON_IsNumber(cJSON_GetObjectItem(row, PROMISES[i].figure[k]))) fail_msg("%s lacks %s", PROMISES[i].test, PROMISES[i].figure[k]);
+        }
+        assert_string_equal(text_of(row, "model"), "llama");
+        assert_int_equal(number_of(row, "threads"), 1);
+        if (!strcmp(text_of(row, "test"), "shift")) assert_int_equal(number_of(row, "n"), 256); /* half of 512 */
+    }
+    static const size_t ROWS[N_PROMISES] = {1, 2, 2, 2, 1, 2 /* 256 to 512 to 1024 */, 1, 1, 1, 2};
+    for (size_t i = 0; i < N_PROMISES; i++)
+        if (seen[i] != ROWS[i]) fail_msg("%zu rows of %s", seen[i], PROMISES[i].test);
+    cJSON_Delete(all);
+}
+
+static void bench_refuses_what_is_no_depth_and_no_test(void **state) {
+    (void)state;
+    need_model();
+    struct program_run r;
+    static const char *const WRONG[][2] = {{"-d", "1,x"}, {"-d", ""}, {"--test", "sleep"}, {"-p", "many"}};
+    for (size_t i = 0; i < 4; i++) {
+        RUN(&r, "bench", "-m", model, WRONG[i][0], WRONG[i][1]);
+        assert_int_equal(r.status, 2);
+        program_run_free(&r);
+    }
+}
+
+static void list_without_a_store_is_empty_and_makes_none(void **state) {
+    (void)state;
+    struct program_run r;
+    RUN(&r, "list", "--data", support_folder_path("nowhere"));
+    assert_int_equal(r.status, 0);
+    assert_int_equal(r.out.len, 0);
+    program_run_free(&r);
+    assert_false(paths_is_folder(support_folder_path("nowhere")));
+    cJSON *j = JSON(NULL, "list", "--json");
+    assert_int_equal(cJSON_GetArraySize(j), 0);
+    cJSON_Delete(j);
+}
+
+static void config_says_where_each_value_came_from(void **state) {
+    (void)state;
+    cJSON *all = JSON(NULL, "config", "--temp", "0.5", "--json"), *row;
+    size_t found = 0;
+    cJSON_ArrayForEach(row, all) {
+        if (strcmp(text_of(row, "setting"), "sampling.temp")) continue;
+        found++;
+        assert_string_equal(text_of(row, "value"), "0.5");
+        assert_non_null(strstr(text_of(row, "from"), "--temp"));
+    }
+    assert_int_equal(found, 1);
+    cJSON_Delete(all);
+}
+
+static void personas_lists_the_shipped_ones(void **state) {
+    (void)state;
+    cJSON *all = JSON(NULL, "personas", "--json"), *row;
+    size_t found = 0;
+    cJSON_ArrayForEach(row, all) found += !strcmp(text_of(row, "name"), "assistant");
+    assert_int_equal(found, 1);
+    cJSON_Delete(all);
+}
+
+static void help_knows_every_command_and_flag(void **state) {
+    (void)state;
+    struct program_run r;
+    RUN(&r, "--help");
+    assert_int_equal(r.status, 0);
+    assert_non_null(strstr(buf_text(&r.out), "tokenize"));
+    assert_non_null(strstr(buf_text(&r.out), "--ctx-size"));
+    program_run_free(&r);
+    RUN(&r, "help", "bench");
+    assert_non_null(strstr(buf_text(&r.out), "-d N,N..."));
+    program_run_free(&r);
+    RUN(&r, "bench", "--help");
+    assert_non_null(strstr(buf_text(&r.out), "-d N,N..."));
+    program_run_free(&r);
+    RUN(&r, "--version");
+    assert_memory_equal(buf_text(&r.out), "kvetch ", 7);
+    program_run_free(&r);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(info_tells_what_the_file_holds),
+        cmocka_unit_test(tokenize_prints_ids_on_one_line),
+        cmocka_unit_test(logits_writes_a_row_for_each_token),
+        cmocka_unit_test(bench_reports_every_test_with_its_figures),
+        cmocka_unit_test(bench_refuses_what_is_no_depth_and_no_test),
+        cmocka_unit_test(list_without_a_store_is_empty_and_makes_none),
+        cmocka_unit_test(config_says_where_each_value_came_from),
+        cmocka_unit_test(personas_lists_the_shipped_ones),
+        cmocka_unit_test(help_knows_every_command_and_flag),
+    };
+    return cmocka_run_group_tests(tests, open_folder, remove_folder);
+}
