@@ -8,6 +8,7 @@
 
 #include "app/app.h"
 #include "app/chat.h"
+#include "app/chat.h"
 #include "app/command.h"
 #include "app/script.h"
 #include "config/paths.h"
