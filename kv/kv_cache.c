@@ -6,8 +6,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#define RETRY_US 1000000 /* a refused growth is not asked for again within it: a token must not wait for a refusal */
-
 /* ---- opening ---- */
 
 /* Fills the layout; false where the shape is impossible. */
@@ -64,7 +62,8 @@ int kv_open(struct kv **out, const struct kv_config *g, struct err *e) {
         rc = err_set(e, ERR_MEMORY, "no address space holds a cache of %u cells of %zu bytes", g->bound, c->cell_bytes);
         goto out;
     }
-    rc = kv_growth_make(c, c->config.start, false, "opened", e);
+    c->budget = (struct kv_budget){.budget_bytes = g->budget_bytes, .weight_bytes = g->weight_bytes, .reserved = c->arena.reserved_bytes > 0, .root = ""};
+    rc = kv_growth_make(c, g->grow == KV_GROW_FIXED ? g->bound : c->config.start, false, "opened", e);
 out:
     if (rc) {
         kv_close(c);
@@ -101,7 +100,7 @@ static int make_room(struct kv *c, int seq, uint32_t n, struct err *e) {
     uint32_t to = need < bound ? (uint32_t)need : bound;
     int rc = 0;
     if (to > c->cells.n) {
-        if (c->refused_us && kv_now_us() - c->refused_us < RETRY_US) rc = err_set(e, ERR_MEMORY, "no memory for more than %u cells", c->cells.n);
+        if (c->refused_us && kv_now_us() - c->refused_us < KV_RETRY_US) rc = err_set(e, ERR_MEMORY, "no memory for more than %u cells", c->cells.n);
         else rc = kv_growth_make(c, to, false, "full", e);
         if (rc) limit = c->cells.n;
     }

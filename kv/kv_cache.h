@@ -6,9 +6,11 @@
 
 #include "kv/kv.h"
 #include "kv/kv_arena.h"
+#include "kv/kv_budget.h"
 #include "kv/kv_cells.h"
 #include "kv/kv_seq.h"
 
+#define KV_RETRY_US 1000000u /* a refused growth is not asked for again within it: a token must not wait for a refusal */
 #define KV_EVENTS 256 /* kept for kv_events */
 
 struct kv_event_log {
@@ -50,9 +52,11 @@ struct kv {
     size_t cap_todo;
 
     struct kv_event_log log;
+    struct kv_budget budget;
     uint64_t refused_us;     /* when a growth was last refused; 0: never */
-    pthread_mutex_t lock;    /* guards stats alone */
+    pthread_mutex_t lock;    /* guards what follows, nothing else */
     struct kv_stats stats;   /* the copy that other threads may take */
+    uint64_t room_us;        /* when its room was last measured; 0: never */
 };
 
 static inline uint32_t kv_blocks(uint64_t cells) { return (uint32_t)((cells + KV_BLOCK - 1) / KV_BLOCK); }
@@ -69,6 +73,10 @@ static inline void kv_touch(struct kv *c, uint32_t cell) {
 int kv_growth_make(struct kv *c, uint32_t cells, bool exact, const char *reason, struct err *e);
 /* Cells that the arena would hold after growing for `cells`, by the policy alone. */
 uint32_t kv_growth_target(const struct kv *c, uint32_t cells);
+/* Cells that the arena holds or could hold with the memory there is, at most the bound. Reads files: not for every token. */
+uint32_t kv_growth_reach(const struct kv *c);
+/* Room left now. */
+struct kv_room kv_growth_room(const struct kv *c);
 /* Gives back wholly free blocks: those behind the last cell in use, but not below floor blocks, are uncommitted; the
  * pages of those in the middle are returned. */
 void kv_growth_shrink(struct kv *c, uint32_t floor, const char *reason);

@@ -87,8 +87,21 @@ void kv_stats_publish(struct kv *c) {
     pthread_mutex_unlock(&c->lock);
 }
 
+/* The room is measured at most once a second, outside the lock: it takes a dozen small files. */
 void kv_get_stats(struct kv *c, struct kv_stats *s) {
+    uint64_t now = kv_now_us();
     pthread_mutex_lock(&c->lock);
+    bool stale = c->room_us == 0 || now - c->room_us > 1000000;
+    if (stale) c->room_us = now;
     *s = c->stats;
+    pthread_mutex_unlock(&c->lock);
+    if (!stale) return;
+    struct kv_room room = kv_budget_room(&c->budget, s->committed_bytes, s->touched_bytes);
+    uint64_t bound_bytes = (uint64_t)kv_blocks(s->bound) * s->block_bytes;
+    uint64_t to_bound = bound_bytes > s->committed_bytes ? bound_bytes - s->committed_bytes : 0;
+    if (to_bound < room.bytes) room = (struct kv_room){to_bound, "bound"};
+    pthread_mutex_lock(&c->lock);
+    s->room_bytes = c->stats.room_bytes = room.bytes;
+    s->room_limit = c->stats.room_limit = room.limit;
     pthread_mutex_unlock(&c->lock);
 }

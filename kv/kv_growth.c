@@ -96,18 +96,44 @@ static int commit(struct kv *c, uint32_t blocks) {
     return 0;
 }
 
+struct kv_room kv_growth_room(const struct kv *c) {
+    return kv_budget_room(&c->budget, c->arena.committed_bytes, (uint64_t)c->n_touched * c->layout.block_bytes);
+}
+
+/* Blocks that fit into the room, beside those that are committed. */
+static uint64_t affordable(const struct kv *c, uint64_t room) {
+    uint64_t bytes = c->arena.committed_bytes + (room < UINT64_MAX / 2 ? room : UINT64_MAX / 2);
+    return bytes / c->arena.unit * c->arena.unit / c->layout.block_bytes; /* commits are whole units */
+}
+
+uint32_t kv_growth_reach(const struct kv *c) {
+    bool lately = c->refused_us && kv_now_us() - c->refused_us < KV_RETRY_US;
+    uint64_t blocks = lately ? c->arena.n_blocks : affordable(c, kv_growth_room(c).bytes);
+    if (blocks < c->arena.n_blocks) blocks = c->arena.n_blocks;
+    return blocks < kv_blocks(c->config.bound) ? (uint32_t)blocks * KV_BLOCK : c->config.bound;
+}
+
+static int refuse(struct kv *c, uint32_t least, uint64_t since, const struct kv_room *room, struct err *e) {
+    uint64_t more = kv_arena_bytes(&c->arena, least) - c->arena.committed_bytes;
+    c->refused_us = since;
+    kv_event_size(c, KV_EVENT_REFUSED, c->arena.n_blocks, c->arena.committed_bytes, since, room ? room->limit : "system");
+    if (!room) return err_set(e, ERR_MEMORY, "the system refuses the %.1f MiB that %u cells need", (double)more / (1 << 20), least * KV_BLOCK);
+    return err_set(e, ERR_MEMORY, "%u cells need %.1f MiB more, and %.1f MiB are left (%s)", least * KV_BLOCK, (double)more / (1 << 20),
+                   (double)room->bytes / (1 << 20), room->limit);
+}
+
 int kv_growth_make(struct kv *c, uint32_t cells, bool exact, const char *reason, struct err *e) {
     assert(cells <= kv_blocks(c->config.bound) * KV_BLOCK);
     uint32_t before = c->arena.n_blocks, least = kv_blocks(cells);
     if (least <= before) return 0;
     uint64_t since = kv_now_us(), bytes_before = c->arena.committed_bytes;
     uint32_t want = exact ? least : kv_blocks(kv_growth_target(c, cells));
-    if (commit(c, want) && (want == least || commit(c, least))) {
-        c->refused_us = since ? since : 1;
-        kv_event_size(c, KV_EVENT_REFUSED, before, bytes_before, since, "no memory");
-        return err_set(e, ERR_MEMORY, "the system refuses %.1f MiB for a cache of %u cells; %u cells are in place",
-                       (double)kv_arena_bytes(&c->arena, least) / (1 << 20), least * KV_BLOCK, before * KV_BLOCK);
-    }
+    struct kv_room room = kv_growth_room(c);
+    uint64_t most = affordable(c, room.bytes);
+    if (most < least) return refuse(c, least, since, &room, e);
+    if (want > most) want = (uint32_t)most; /* grow by less */
+    if (commit(c, want) && (want == least || commit(c, least))) return refuse(c, least, since, NULL, e);
+    c->refused_us = 0;
     kv_event_size(c, KV_EVENT_GROW, before, bytes_before, since, reason);
     return 0;
 }

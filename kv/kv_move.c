@@ -176,7 +176,7 @@ int kv_seq_div(struct kv *c, int seq, int64_t p0, int64_t p1, int d, struct err 
 static void share(struct kv *c, int src, int dst, int64_t p0, int64_t p1) {
     const struct kv_seq *a = &c->seq[src];
     struct kv_seq *z = &c->seq[dst];
-    for (size_t i = kv_seq_find_pos(a, p0); i < a->n_runs && kv_run_first(&a->run[i]) < p1; i++) {
+    for (size_t i = kv_seq_find_pos(a, p0); p0 < p1 && i < a->n_runs && kv_run_first(&a->run[i]) < p1; i++) {
         struct kv_run r = a->run[i];
         int64_t skip = p0 > kv_run_first(&r) ? p0 - kv_run_first(&r) : 0, over = kv_run_end(&r) > p1 ? kv_run_end(&r) - p1 : 0;
         r.n -= (uint32_t)(skip + over);

@@ -22,6 +22,7 @@ static void remove_range(struct kv *c, int seq, int64_t p0, int64_t p1) {
     struct kv_seq *s = &c->seq[seq];
     size_t from = p0 < 0 ? 0 : kv_seq_cut_pos(s, p0), to = p1 < 0 ? s->n_runs : kv_seq_cut_pos(s, p1);
     if (from < to) kv_seq_take(s, &c->cells, seq, from, to);
+    else if (s->n_runs == 0 && p0 <= 0 && p1 < 0) kv_seq_forget(s); /* all of it has left */
 }
 
 bool kv_seq_rm(struct kv *c, int seq, int64_t p0, int64_t p1) {

@@ -150,9 +150,12 @@ uint32_t kv_seq_drop(struct kv_seq *s, struct kv_cells *t, int seq, struct kv_ra
     size_t from = kv_seq_cut_index(s, range.first), to = kv_seq_cut_index(s, range.first + range.n);
     if (from == to) return 0;
     t->hint = s->run[from].cell; /* the next token takes what has just become free: no search in a full cache */
+    int64_t first = kv_run_first(&s->run[from]);
     uint32_t n = kv_seq_remove_runs(s, t, seq, from, to);
-    if (from < s->n_runs) /* with no tail behind the gap, the next token simply goes on from the kept part */
-        for (size_t i = 0; i < from; i++) s->run[i].offset += n;
+    if (from == s->n_runs) return n; /* no tail behind the gap: the next token simply goes on from the kept part */
+    /* By positions, not by cells: after a division several tokens share one. */
+    int64_t raise = kv_run_first(&s->run[from]) - first;
+    for (size_t i = 0; i < from; i++) s->run[i].offset += raise;
     return n;
 }
 

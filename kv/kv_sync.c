@@ -42,6 +42,12 @@ static int reserve(struct kv *c, struct kv_seq *s, const struct kv_prompt *p, st
     return rc ? err_set(e, ERR_MEMORY, "no memory for a prompt of %zu tokens", p->n_tokens) : 0;
 }
 
+/* Cells that the prompt may count on: the bound, or less where memory is short. */
+static uint32_t reach(const struct kv *c, const struct kv_prompt *p) {
+    uint64_t most = (uint64_t)p->n_tokens + c->cells.used + 1;
+    return most > c->cells.n && c->cells.n < c->config.bound ? kv_growth_reach(c) : c->config.bound;
+}
+
 /* What is to be computed: [from, end) without what left. */
 static void make_todo(struct kv *c, const struct kv_seq *s, size_t from, size_t end, struct kv_plan *plan) {
     plan->todo = c->todo;
@@ -74,7 +80,7 @@ int kv_sync(struct kv *c, int seq, const struct kv_prompt *p, struct kv_plan *pl
     uint64_t since = kv_now_us();
     int rc = check_prompt(c, p, e);
     if (rc || (rc = reserve(c, s, p, e))) return rc;
-    size_t r = common_prefix(s, p), others = kv_evict_others(c, seq);
+    size_t r = common_prefix(s, p), others = kv_evict_others(c, seq), limit = reach(c, p);
     struct kv_ask a = {.seq = seq,
                        .turn = p->turn,
                        .n_turns = p->n_turns,
@@ -82,10 +88,15 @@ int kv_sync(struct kv *c, int seq, const struct kv_prompt *p, struct kv_plan *pl
                        .live_end = r,
                        .end = p->n_tokens,
                        .extra = kv_evict_reply_cells(c),
-                       .limit = c->config.bound > others ? c->config.bound - others : 0,
+                       .limit = limit > others ? limit - others : 0,
                        .whole_last = true};
     struct kv_dropped d;
-    if ((rc = kv_evict_plan(c, &a, &d, e))) return rc;
+    if ((rc = kv_evict_plan(c, &a, &d, e))) {
+        if (rc != ERR_CONTEXT || limit == c->config.bound) return rc;
+        if (e) e->code = ERR_MEMORY;
+        err_prefix(e, "memory is short");
+        return ERR_MEMORY;
+    }
     if (kv_seq_set_turns(s, p->turn, p->n_turns)) return err_set(e, ERR_MEMORY, "no memory for %zu turns", p->n_turns);
     bool rewound = s->n_tokens > r;
     apply(c, seq, p, r, &d);

@@ -1,0 +1,415 @@
+/* Tests of the arena, of growth and shrinking, and of the budget. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "tests/support_kv.h"
+
+#define MIB ((uint64_t)1 << 20)
+
+/* ---- arena ---- */
+
+static void an_arena_grows_without_moving_and_shrinks_to_zeros(void **state) {
+    (void)state;
+    for (int reserve = 0; reserve < 2; reserve++) {
+        struct kv_arena a;
+        assert_int_equal(kv_arena_open(&a, 12288, 1000, reserve), 0);
+        assert_int_equal(a.reserved_bytes > 0, reserve);
+        assert_int_equal((uintptr_t)a.base % (2 * MIB), 0);
+        uint8_t *base = NULL;
+        for (uint32_t n = 1; n <= 1000; n += n / 2 + 1) {
+            assert_int_equal(kv_arena_commit(&a, n), 0);
+            if (n == 1) base = a.base;
+            assert_true(!reserve || a.base == base);
+            for (uint32_t b = 0; b < n; b++) {
+                uint8_t *p = a.base + (size_t)b * 12288;
+                if (p[0] == 0) memset(p, (int)(b % 250 + 1), 12288); /* new */
+                assert_int_equal(p[0], b % 250 + 1);
+                assert_int_equal(p[12287], b % 250 + 1);
+            }
+        }
+        kv_arena_uncommit(&a, 7);
+        assert_int_equal(a.n_blocks, 7);
+        assert_true(a.committed_bytes <= 2 * MIB);
+        assert_int_equal(kv_arena_commit(&a, 300), 0);
+        for (size_t i = 0; i < 12288 * 7; i++) assert_int_equal(a.base[i], i / 12288 + 1);
+        for (size_t i = 12288 * 7; i < 12288 * 300; i++) assert_int_equal(a.base[i], 0);
+        kv_arena_discard(&a, 3);
+        assert_int_equal(a.base[12288 * 3 - 1], 3);
+        assert_int_equal(a.base[12288 * 3], 0);
+        assert_int_equal(a.base[12288 * 4 - 1], 0);
+        assert_int_equal(a.base[12288 * 4], 5);
+        kv_arena_close(&a);
+    }
+}
+
+static void a_larger_reservation_takes_the_contents_along(void **state) {
+    (void)state;
+    struct kv_arena a;
+    assert_int_equal(kv_arena_open(&a, 4096, 10, true), 0);
+    assert_int_equal(kv_arena_commit(&a, 10), 0);
+    for (size_t i = 0; i < 40960; i++) a.base[i] = (uint8_t)(i % 251);
+    assert_int_equal(kv_arena_reserve(&a, 100000), 0);
+    assert_int_equal(kv_arena_commit(&a, 5000), 0);
+    for (size_t i = 0; i < 40960; i++) assert_int_equal(a.base[i], i % 251);
+    a.base[4096 * 5000 - 1] = 1;
+    kv_arena_close(&a);
+}
+
+static void an_impossible_size_is_refused(void **state) {
+    (void)state;
+    struct kv_arena a;
+    assert_int_equal(kv_arena_open(&a, SIZE_MAX / 8192 * 4096, UINT32_MAX, true), -1);
+}
+
+/* ---- policies ---- */
+
+static void each_policy_grows_by_its_steps_inside_the_call(void **state) {
+    (void)state;
+    static const struct {
+        enum kv_grow grow;
+        uint32_t step_cells;
+        uint32_t blocks[12]; /* committed, in order, up to 10 blocks */
+    } row[] = {
+        {KV_GROW_DOUBLE, 0, {1, 2, 4, 8, 10}},
+        {KV_GROW_LINEAR, 300, {1, 3, 5, 7, 9, 10}},
+        {KV_GROW_LINEAR, 0, {1, 3, 5, 7, 9, 10}}, /* by step_bytes */
+        {KV_GROW_AUTO, 0, {1, 2, 4, 6, 8, 10}},
+        {KV_GROW_FIXED, 0, {10}},
+    };
+    for (size_t i = 0; i < sizeof row / sizeof *row; i++) {
+        struct kv_config g = kvt_config(2500, "f16");
+        g.grow = row[i].grow;
+        g.step_cells = row[i].step_cells;
+        g.threshold_bytes = 4 * 32768; /* a block is 32 KiB */
+        g.step_bytes = 2 * 32768;
+        struct kv *c = kvt_open(&g);
+        assert_int_equal(c->layout.block_bytes, 32768);
+        int step = 0;
+        for (uint32_t n = 1; n <= 2500; n++) {
+            assert_int_equal(kvt_append(c, 0, (int32_t)n, NULL), 0);
+            if (kv_blocks(n) > row[i].blocks[step]) step++;
+            assert_int_equal(c->cells.n, row[i].blocks[step] * KV_BLOCK); /* grown at 257, not at 256 */
+        }
+        struct kv_event ev[KV_EVENTS];
+        assert_int_equal(kv_events(c, 0, ev, KV_EVENTS), step + 1);
+        for (int k = 0; k <= step; k++) {
+            assert_int_equal(ev[k].kind, KV_EVENT_GROW);
+            assert_int_equal(ev[k].n, k + 1);
+            assert_int_equal(ev[k].cells_before, k ? row[i].blocks[k - 1] * KV_BLOCK : 0);
+            assert_int_equal(ev[k].cells_after, row[i].blocks[k] * KV_BLOCK);
+            assert_int_equal(ev[k].bytes_after, row[i].blocks[k] * 32768);
+            assert_string_equal(ev[k].reason, k ? "full" : "opened");
+        }
+        assert_int_equal(kv_events(c, (uint64_t)step, ev, KV_EVENTS), 1);
+        kvt_check(c, 0);
+        kv_close(c);
+    }
+}
+
+static void names_of_policies_and_modes_are_found(void **state) {
+    (void)state;
+    for (int i = 0; i < 4; i++) {
+        assert_int_equal(kv_grow_find(kv_grow_name((enum kv_grow)i)), i);
+        assert_int_equal(kv_evict_find(kv_evict_name((enum kv_evict)i)), i);
+    }
+    assert_int_equal(kv_grow_find("LINEAR"), KV_GROW_LINEAR);
+    assert_int_equal(kv_grow_find("x"), -1);
+    assert_int_equal(kv_evict_find(""), -1);
+}
+
+/* ---- refusals ---- */
+
+static void a_refused_commit_leaves_the_old_capacity_and_the_conversation_goes_on(void **state) {
+    (void)state;
+    for (uint32_t nth = 1; nth < 8; nth++) {
+        struct kv_config g = kvt_config(5000, "f16");
+        struct kv *c = kvt_open(&g);
+        c->arena.fail_in = nth;
+        for (int i = 0; i < 3000; i++) assert_int_equal(kvt_append(c, 0, i, NULL), 0);
+        kvt_check(c, 0);
+        kv_close(c);
+    }
+    struct kv_config g = kvt_config(5000, "f16");
+    struct kv *c = kvt_open(&g);
+    for (int i = 0; i < 512; i++) assert_int_equal(kvt_append(c, 0, i, NULL), 0);
+    c->refused_us = kv_now_us(); /* as if a commit had just been refused */
+    assert_int_equal(kvt_append(c, 0, 512, NULL), 0);
+    assert_int_equal(c->cells.n, 512);
+    assert_true(c->seq[0].n_left == 1); /* the mode's rule made room */
+    assert_int_equal(kv_set_evict(c, KV_EVICT_STOP, NULL), 0);
+    while (c->cells.used < 512) {
+        c->refused_us = kv_now_us();
+        assert_int_equal(kvt_append(c, 0, 1, NULL), 0);
+    }
+    c->refused_us = kv_now_us();
+    assert_int_equal(kvt_append(c, 0, 1, NULL), ERR_MEMORY);
+    c->refused_us = 0;
+    assert_int_equal(kvt_append(c, 0, 1, NULL), 0);
+    assert_int_equal(c->cells.n, 1024);
+    kvt_check(c, 0);
+    kv_close(c);
+}
+
+static void a_budget_bounds_what_is_committed(void **state) {
+    (void)state;
+    struct kv_config g = kvt_config(10000, "f16");
+    struct kv *c;
+    struct err e = {0};
+    g.budget_bytes = 1000;
+    assert_int_equal(kv_open(&c, &g, &e), ERR_MEMORY);
+    assert_non_null(strstr(e.text, "budget"));
+    g.budget_bytes = 5 * 32768 + 100;
+    c = kvt_open(&g);
+    c->arena.unit = 4096;
+    kv_arena_uncommit(&c->arena, 1);
+    for (int i = 0; i < 4000; i++) {
+        assert_int_equal(kvt_append(c, 0, i, NULL), 0);
+        assert_true(c->arena.committed_bytes <= g.budget_bytes);
+    }
+    assert_int_equal(c->cells.n, 5 * KV_BLOCK); /* 1, 2, 4, and one more instead of four */
+    struct kv_event ev[KV_EVENTS];
+    size_t n = kv_events(c, 0, ev, KV_EVENTS), refused = 0;
+    for (size_t i = 0; i < n; i++)
+        if (ev[i].kind == KV_EVENT_REFUSED) {
+            assert_string_equal(ev[i].reason, "budget");
+            refused++;
+        }
+    assert_true(refused > 0);
+    struct kv_stats s;
+    kv_get_stats(c, &s);
+    assert_true(s.room_bytes < 32768);
+    assert_string_equal(s.room_limit, "budget");
+    assert_int_equal(kv_grow_to(c, 6 * KV_BLOCK, &e), ERR_MEMORY);
+    kvt_check(c, 0);
+    kv_close(c);
+}
+
+static void a_prompt_that_memory_cannot_hold_is_read_without_its_oldest_turns(void **state) {
+    (void)state;
+    struct kv_config g = kvt_config(70, "f16"); /* small enough for pages instead of 2 MiB */
+    g.bound = 16000;
+    struct kv *c = kvt_open(&g);
+    c->arena.unit = 4096;
+    kv_arena_uncommit(&c->arena, 1);
+    c->budget.budget_bytes = 4 * 32768;
+    static int32_t token[3000];
+    static struct kv_turn turn[30];
+    for (size_t i = 0; i < 30; i++) turn[i] = (struct kv_turn){i * 100, 100, false};
+    struct kv_prompt p = {token, 3000, 0, turn, 30};
+    struct kv_plan plan;
+    struct err e = {0};
+    assert_int_equal(kvt_prompt(c, 0, &p, &plan, &e), 0);
+    assert_int_equal(plan.n_todo_tokens + plan.evicted_tokens, 3000);
+    assert_true(plan.evicted_turns > 19 && c->cells.used <= 1024);
+    kvt_check(c, 0);
+    p.n_turns = 0;
+    token[0] = 9;
+    assert_int_equal(kv_sync(c, 0, &p, &plan, &e), ERR_MEMORY);
+    assert_non_null(strstr(e.text, "memory is short"));
+    kv_close(c);
+}
+
+static uint64_t status_bytes(const char *key) {
+    char line[256];
+    uint64_t kib = 0;
+    FILE *f = fopen("/proc/self/status", "r");
+    assert_non_null(f);
+    while (fgets(line, sizeof line, f))
+        if (!strncmp(line, key, strlen(key))) kib = strtoull(line + strlen(key) + 1, NULL, 10);
+    fclose(f);
+    return kib * 1024;
+}
+
+static struct kv_config big(uint32_t bound) { /* 8 MiB a block */
+    struct kv_config g = kvt_config(bound, "f16");
+    g.n_layers = 16;
+    g.n_kv_heads = 8;
+    g.head_dim_k = g.head_dim_v = 64;
+    return g;
+}
+
+static int place(struct kv *c, uint32_t n) {
+    static int32_t token[4096];
+    struct kv_batch b;
+    int rc = kv_begin(c, 0, token, n, SIZE_MAX, &b, NULL);
+    if (!rc) kv_finish(c, &b);
+    return rc;
+}
+
+static void rlimit_data_lets_the_conversation_go_on_by_the_bounds_rule(void **state) {
+    (void)state;
+    const char *root[2] = {"", "/nonexistent"}; /* foreseen, and found out by the refused commit */
+    for (int i = 0; i < 2; i++) {
+        struct kv_config g = big(131072);
+        struct kv *c = kvt_open(&g);
+        c->budget.root = root[i];
+        struct rlimit old, low;
+        assert_int_equal(getrlimit(RLIMIT_DATA, &old), 0);
+        low = old;
+        low.rlim_cur = status_bytes("VmData:") + 20 * MIB;
+        assert_int_equal(setrlimit(RLIMIT_DATA, &low), 0);
+        int bad = 0;
+        for (int k = 0; k < 30; k++) bad += place(c, 100) != 0;
+        setrlimit(RLIMIT_DATA, &old);
+        assert_int_equal(bad, 0);
+        assert_true(c->cells.n > 256 && c->cells.n <= 3 * 256);
+        assert_int_equal(c->seq[0].n_left, 1);
+        kv_close(c);
+    }
+}
+
+static void without_a_reservation_everything_is_the_same(void **state) {
+    (void)state;
+    struct kv_config g = kvt_config(100000000, "f16"); /* 12 GiB of addresses */
+    struct rlimit old, low;
+    assert_int_equal(getrlimit(RLIMIT_AS, &old), 0);
+    low = old;
+    low.rlim_cur = status_bytes("VmSize:") + 256 * MIB;
+    assert_int_equal(setrlimit(RLIMIT_AS, &low), 0);
+    struct kv *c, *d;
+    int rc = kv_open(&c, &g, NULL);
+    setrlimit(RLIMIT_AS, &old);
+    assert_int_equal(rc, 0);
+    assert_int_equal(c->arena.reserved_bytes, 0);
+    d = kvt_open(&g);
+    assert_true(d->arena.reserved_bytes > 0);
+    for (int i = 0; i < 3000; i++) {
+        assert_int_equal(kvt_append(c, 0, i, NULL), 0);
+        assert_int_equal(kvt_append(d, 0, i, NULL), 0);
+    }
+    assert_true(kv_seq_rm(c, 0, 100, -1) && kv_seq_rm(d, 0, 100, -1));
+    assert_int_equal(c->cells.n, d->cells.n);
+    for (int i = 0; i < 2000; i++) {
+        assert_int_equal(kvt_append(c, 0, i, NULL), 0);
+        assert_int_equal(kvt_append(d, 0, i, NULL), 0);
+    }
+    kvt_check(c, 0);
+    kvt_check(d, 0);
+    for (size_t i = 0; i < 2100; i++) assert_true(kvt_hash(c, 0, i) == kvt_hash(d, 0, i));
+    assert_int_equal(kv_set_bound(c, 200000000, NULL), 0);
+    assert_int_equal(kv_set_bound(d, 200000000, NULL), 0);
+    kvt_check(d, 0);
+    kv_close(c);
+    kv_close(d);
+}
+
+/* ---- shrinking ---- */
+
+static void blocks_come_back_on_request_and_not_in_a_flutter(void **state) {
+    (void)state;
+    struct kv_config g = kvt_config(20000, "f16");
+    struct kv *c = kvt_open(&g);
+    for (int i = 0; i < 2000; i++) assert_int_equal(kvt_append(c, 0, i, NULL), 0);
+    assert_int_equal(c->cells.n, 2048);
+    for (int k = 0; k < 20; k++) { /* a reply regenerated again and again */
+        assert_true(kv_seq_rm(c, 0, 1000, -1));
+        assert_int_equal(c->cells.n, 2048);
+        for (int i = 0; i < 1000; i++) assert_int_equal(kvt_append(c, 0, i, NULL), 0);
+    }
+    assert_true(kv_seq_rm(c, 0, 300, -1)); /* 2 blocks of 8 stay in use: worth it */
+    assert_int_equal(c->cells.n, 4 * KV_BLOCK);
+    kv_shrink(c);
+    assert_int_equal(c->cells.n, 2 * KV_BLOCK);
+    struct kv_stats s;
+    kv_get_stats(c, &s);
+    assert_int_equal(s.n_shrink, 2);
+    assert_int_equal(s.touched_bytes, 2 * 32768);
+    kvt_check(c, 0);
+    kv_clear(c, false);
+    assert_int_equal(c->cells.n, KV_BLOCK);
+    struct kv_event ev[KV_EVENTS];
+    size_t n = kv_events(c, 0, ev, KV_EVENTS);
+    assert_int_equal(ev[n - 1].kind, KV_EVENT_SHRINK);
+    assert_string_equal(ev[n - 1].reason, "cleared");
+    assert_int_equal(ev[n - 1].cells_before, 2 * KV_BLOCK);
+    kv_close(c);
+}
+
+/* ---- budget ---- */
+
+static char tree[200];
+
+static void put(const char *folder, const char *name, const char *text) {
+    char path[400];
+    snprintf(path, sizeof path, "%s", tree);
+    for (const char *p = folder; *p;) { /* mkdir -p */
+        size_t n = strcspn(p + 1, "/") + 1;
+        strncat(path, p, n);
+        mkdir(path, 0700);
+        p += n;
+    }
+    strncat(path, "/", 2);
+    strncat(path, name, 100);
+    FILE *f = fopen(path, "w");
+    assert_non_null(f);
+    fputs(text, f);
+    fclose(f);
+}
+
+static void room_is(uint64_t mib, const char *limit, uint64_t weights, uint64_t committed, uint64_t touched) {
+    struct kv_budget b = {.weight_bytes = weights * MIB, .reserved = true, .root = tree};
+    struct kv_room r = kv_budget_room(&b, committed * MIB, touched * MIB);
+    assert_int_equal(r.bytes, mib * MIB);
+    assert_string_equal(r.limit, limit);
+}
+
+static void the_room_is_what_the_tightest_limit_leaves(void **state) {
+    (void)state;
+    snprintf(tree, sizeof tree, "/tmp/kvetch-budget-XXXXXX");
+    assert_non_null(mkdtemp(tree));
+    struct kv_budget none = {.reserved = true, .root = tree};
+    assert_true(kv_budget_room(&none, 0, 0).bytes == UINT64_MAX); /* nothing can be read */
+    put("/proc", "meminfo", "MemTotal:       8388608 kB\nMemAvailable:   4194304 kB\n");
+    room_is(4096 - 256, "memory", 0, 0, 0);
+    room_is(4096 - 256 - 1000, "memory", 1000, 0, 0);
+    room_is(4096 - 256 - 90, "memory", 0, 100, 10); /* 90 MiB are committed and will yet be touched */
+    put("/proc/self", "cgroup", "0::/user/app\n");
+    put("/sys/fs/cgroup/user/app", "memory.max", "2147483648\n");
+    put("/sys/fs/cgroup/user/app", "memory.high", "max\n");
+    put("/sys/fs/cgroup/user/app", "memory.current", "1073741824\n");
+    room_is(1024, "cgroup", 0, 0, 0);
+    put("/sys/fs/cgroup/user/app", "memory.stat", "anon 5\nactive_file 104857600\ninactive_file 209715200\n");
+    room_is(1324, "cgroup", 0, 0, 0);
+    room_is(1124, "cgroup", 200, 0, 0); /* weights are not ours to evict */
+    put("/sys/fs/cgroup/user/app", "memory.high", "1258291200\n");
+    room_is(1200 - 1024 + 300, "cgroup", 0, 0, 0);
+    put("/sys/fs/cgroup/user", "memory.max", "1100000000\n"); /* an ancestor's limit */
+    put("/sys/fs/cgroup/user", "memory.current", "1100000000\n");
+    room_is(0, "cgroup", 0, 0, 0);
+    put("/proc/self", "cgroup", "5:cpu:/x\n4:memory:/old\n");
+    put("/sys/fs/cgroup/memory/old", "memory.limit_in_bytes", "1073741824\n");
+    put("/sys/fs/cgroup/memory/old", "memory.usage_in_bytes", "536870912\n");
+    put("/sys/fs/cgroup/memory/old", "memory.stat", "inactive_file 7\ntotal_inactive_file 1048576\n");
+    room_is(513, "cgroup", 0, 0, 0);
+    char command[300];
+    snprintf(command, sizeof command, "rm -r '%s'", tree);
+    assert_int_equal(system(command), 0);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(an_arena_grows_without_moving_and_shrinks_to_zeros),
+        cmocka_unit_test(a_larger_reservation_takes_the_contents_along),
+        cmocka_unit_test(an_impossible_size_is_refused),
+        cmocka_unit_test(each_policy_grows_by_its_steps_inside_the_call),
+        cmocka_unit_test(names_of_policies_and_modes_are_found),
+        cmocka_unit_test(a_refused_commit_leaves_the_old_capacity_and_the_conversation_goes_on),
+        cmocka_unit_test(a_budget_bounds_what_is_committed),
+        cmocka_unit_test(a_prompt_that_memory_cannot_hold_is_read_without_its_oldest_turns),
+        cmocka_unit_test(rlimit_data_lets_the_conversation_go_on_by_the_bounds_rule),
+        cmocka_unit_test(without_a_reservation_everything_is_the_same),
+        cmocka_unit_test(blocks_come_back_on_request_and_not_in_a_flutter),
+        cmocka_unit_test(the_room_is_what_the_tightest_limit_leaves),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
