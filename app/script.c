@@ -8,10 +8,13 @@
 #include <string.h>
 
 #include "app/conversation.h"
+#include "app/opening.h"
 #include "app/process.h"
 #include "app/report.h"
 #include "app/script_input.h"
 #include "app/script_output.h"
+#include "app/slash.h"
+#include "app/snapshots.h"
 #include "config/paths.h"
 
 enum script_form { FORM_TEXT, FORM_JSON, FORM_JSONL };
@@ -22,11 +25,10 @@ struct script {
     bool stream;
     struct script_input in;
     struct script_output out;
-    struct sample_params sampling;
-    struct conversation *talk;
+    struct worker_result *result; /* of the last reply; its marks are lent to slash */
+    struct slash slash;           /* holds the conversation, and serves --commands */
     bool saving;                  /* it was asked for: the conversation is written, and its cache at the end */
     bool resumed;                 /* the conversation is a saved one */
-    char *model_path;
     uint64_t fingerprint;         /* of the model */
     size_t n_turns;
     double read_us;               /* when reading the prompt began */
@@ -96,7 +98,7 @@ static void say_cache(struct script *s, const struct kv_event *ev) {
 }
 
 static void say_text(struct script *s, const struct worker_event *ev) {
-    conversation_extend(s->talk, ev->text, ev->n_text, process_now_us(), NULL); /* the end of the reply brings what this could not keep */
+    conversation_extend(s->slash.conversation, ev->text, ev->n_text, process_now_us(), NULL); /* the end of the reply brings what this could not keep */
     if (s->form == FORM_JSONL) print_json(s, report_token(ev));
     else if (s->form == FORM_TEXT && s->stream) script_output_text(&s->out, ev->text, ev->n_text);
 }
@@ -130,6 +132,7 @@ static void follow(struct script *s, uint64_t request, struct worker_event *last
         }
         if (s->out.failed) worker_cancel(w);
         if (last->last && last->request == request) return;
+        if (last->kind == WORKER_ERROR) script_output_notice(&s->out, "%s", worker_event_error(last)->text); /* of a command's request */
         worker_event_free(last);
     }
 }
@@ -145,52 +148,29 @@ static int finish_request(struct script *s, uint64_t request, struct worker_even
 
 /* ---- the conversation ---------------------------------------------------------------------------------------- */
 
-/* What the conversation was held with counts where the command line says nothing else. */
-static int adopt(struct script *s, const struct store_conversation *row, struct err *e) {
-    struct settings *set = s->app->settings;
-    int rc = 0;
-    if (row->persona[0] && !settings_text(set, SET_PERSONA)) {
-        rc = settings_set(set, SET_PERSONA, row->persona, ORIGIN_CONFIG, "conversation", e);
-        if (!rc) rc = persona_open(&s->app->persona, row->persona, set, e);
+static int resume(struct script *s, struct err *e) {
+    struct store_conversation row;
+    struct err missing = {0};
+    int rc = opening_find(s->app, &row, e);
+    if (!rc) {
+        opening_adopt(s->app, &row, &missing);
+        rc = opening_resume(s->app, row.id, &s->slash.conversation, e);
     }
-    if (!rc && row->model[0] && settings_origin(set, SET_MODEL) < ORIGIN_FLAG)
-        rc = settings_set(set, SET_MODEL, row->model, ORIGIN_FLAG, "conversation", e);
-    return rc;
-}
-
-static int resume(struct script *s, const char *name, struct err *e) {
-    struct store_conversation row = {0};
-    int rc = name ? store_find(s->app->store, name, &row, e) : store_last(s->app->store, &row, e);
-    if (!rc) rc = conversation_open(&s->talk, s->app->store, row.id, e);
-    if (!rc) rc = adopt(s, &row, e);
+    if (missing.code) script_output_notice(&s->out, "%s", missing.text);
     store_conversation_free(&row);
     s->resumed = true;
     return rc;
 }
 
-static int begin(struct script *s, const char *title, struct err *e) {
-    char *system;
-    int rc = options_system(s->app->settings, &system, e);
-    if (rc) return rc;
-    const struct persona *p = s->app->persona;
-    const struct conversation_start start = {.title = title, .persona = settings_text(s->app->settings, SET_PERSONA), .model = s->model_path,
-                                             .system = system, .example = p ? p->example : NULL, .n_examples = p ? p->n_examples : 0};
-    rc = conversation_new(&s->talk, s->saving ? s->app->store : NULL, &start, e);
-    free(system);
-    return rc;
-}
-
-/* A saved conversation, or a new one, which is written only where that was asked for; and the model for it. */
+/* A saved conversation, or a new one, which is written only where that was asked for. */
 static int open_conversation(struct script *s, struct err *e) {
     const struct settings *set = s->app->settings;
-    const char *name = settings_text(set, SET_RESUME), *title = settings_text(set, SET_NAME);
-    bool old = name || settings_bool(set, SET_CONTINUE);
+    const char *title = settings_text(set, SET_NAME);
+    bool old = settings_text(set, SET_RESUME) || settings_bool(set, SET_CONTINUE);
     s->saving = (old || title) && !settings_bool(set, SET_NO_SAVE);
     int rc = old || s->saving ? app_open_store(s->app, !s->saving, e) : 0;
-    if (!rc && old) rc = resume(s, name, e);
-    if (!rc) rc = app_find_model(s->app, &s->model_path, e);
-    if (!rc && !old) rc = begin(s, title, e);
-    return rc;
+    if (rc) return rc;
+    return old ? resume(s, e) : opening_new(s->app, title, &s->slash.conversation, e);
 }
 
 /* The gate of a turn that is saved: what cannot be written is not answered. */
@@ -216,9 +196,9 @@ static int judge_reply(const struct worker_event *last, struct err *e) {
 
 /* Says the reply in the form that was asked for. It is still open in the conversation, so that the prompt is the messages before it. */
 static int show_reply(struct script *s, const struct reply *r, struct err *e) {
-    struct report_turn t = {.app = s->app, .id = s->saving ? conversation_row(s->talk)->id : 0, .reply = r};
+    struct report_turn t = {.app = s->app, .id = s->saving ? conversation_row(s->slash.conversation)->id : 0, .reply = r};
     size_t first;
-    int rc = conversation_prompt(s->talk, s->fingerprint, &t.message, &t.n_messages, &first, e);
+    int rc = conversation_prompt(s->slash.conversation, s->fingerprint, &t.message, &t.n_messages, &first, e);
     if (rc) return rc;
     if (s->form != FORM_TEXT) print_json(s, report_turn(&t, s->form == FORM_JSONL ? "turn" : NULL));
     else if (!s->stream) script_output_text(&s->out, r->text.data, r->text.len);
@@ -232,54 +212,50 @@ static int show_reply(struct script *s, const struct reply *r, struct err *e) {
 static uint64_t ask_reply(struct script *s, store_ticket ticket, bool more, struct err *e) {
     const char *const *stop;
     struct buf settings = {0};
-    struct worker_turn t = {.sampling = s->sampling, .n_max = options_predict(s->app->settings), .start_ctx = s->app->store, .ticket = ticket,
+    struct worker_turn t = {.n_max = options_predict(s->app->settings), .start_ctx = s->app->store, .ticket = ticket,
                             .may_start = ticket ? wait_for_store : NULL};
-    size_t first;
+    size_t first = 0;
     t.n_stop = settings_list(s->app->settings, SET_STOP, &stop);
     t.stop = stop;
-    struct json *j = report_sampling(&s->sampling);
+    options_sampling(s->app->settings, &t.sampling);
+    struct json *j = report_sampling(&t.sampling);
     json_print(j, false, &settings);
     json_free(j);
-    int rc = more ? conversation_continue_reply(s->talk, s->fingerprint, e)
-                  : conversation_begin_reply(s->talk, s->fingerprint, buf_text(&settings), e);
-    if (!rc) rc = conversation_prompt(s->talk, s->fingerprint, &t.message, &t.n_messages, &first, e);
+    int rc = more ? conversation_continue_reply(s->slash.conversation, s->fingerprint, e)
+                  : conversation_begin_reply(s->slash.conversation, s->fingerprint, buf_text(&settings), e);
+    if (!rc) rc = conversation_prompt(s->slash.conversation, s->fingerprint, &t.message, &t.n_messages, &first, e);
+    s->slash.first_mark = first;
     buf_free(&settings);
     return rc ? 0 : worker_reply(s->app->worker, &t);
+}
+
+/* What the reply says of its prompt's messages is kept for /context. */
+static void keep_marks(struct script *s, struct worker_event *last) {
+    worker_event_free(&(struct worker_event){.result = s->result});
+    s->result = last->result;
+    last->result = NULL;
+    s->slash.mark = s->result->message;
+    s->slash.n_marks = s->result->n_messages;
 }
 
 static int run_turn(struct script *s, store_ticket ticket, bool more, struct err *e) {
     struct worker_event last = {0};
     int rc = finish_request(s, ask_reply(s, ticket, more, e), &last, e);
     if (rc) {
-        conversation_drop_reply(s->talk);
-        if (rc == ERR_CONTEXT && !more) conversation_take_back(s->talk);
+        conversation_drop_reply(s->slash.conversation);
+        if (rc == ERR_CONTEXT && !more) conversation_take_back(s->slash.conversation);
     } else {
         store_ticket saved;
         struct reply *r = &last.result->reply;
         s->n_turns++;
         rc = show_reply(s, r, e);
-        if (!rc) rc = conversation_finish(s->talk, r, &saved, e);
+        if (!rc) rc = conversation_finish(s->slash.conversation, r, &saved, e);
         if (!rc && s->saving && saved) rc = store_wait(s->app->store, saved, e);
         if (!rc) rc = judge_reply(&last, e);
+        keep_marks(s, &last);
     }
     worker_event_free(&last);
     script_output_notices(&s->out);
-    return rc;
-}
-
-static int run_turns(struct script *s, struct err *e) {
-    struct buf text = {0};
-    bool got = false;
-    int rc = script_input_next(&s->in, &text, &got, e);
-    if (!rc && !got && s->resumed) rc = run_turn(s, 0, true, e);
-    else if (!rc && !got && !s->in.turns) rc = err_set(e, ERR_USAGE, "no prompt: give one as an argument, with -p, -f or on stdin");
-    while (!rc && got && !stopped_by && !s->out.failed) {
-        store_ticket ticket;
-        rc = conversation_add_user(s->talk, buf_text(&text), text.len, &ticket, e);
-        if (!rc) rc = run_turn(s, ticket, false, e);
-        if (!rc) rc = script_input_next(&s->in, &text, &got, e);
-    }
-    buf_free(&text);
     return rc;
 }
 
@@ -288,12 +264,16 @@ static int run_turns(struct script *s, struct err *e) {
 static int load(struct script *s, struct err *e) {
     struct session_options o;
     struct worker_event last = {0};
+    char *path = NULL;
     int rc = options_session(s->app->settings, &o, e);
+    if (!rc) rc = app_find_model(s->app, &path, e);
     if (!rc) rc = app_start(s->app, e);
-    if (rc) return rc;
-    catch_signals(s->app->worker);
-    rc = finish_request(s, worker_load(s->app->worker, s->model_path, &o), &last, e);
-    worker_event_free(&last);
+    if (!rc) {
+        catch_signals(s->app->worker);
+        rc = finish_request(s, worker_load(s->app->worker, path, &o), &last, e);
+        worker_event_free(&last);
+    }
+    free(path);
     if (rc) return rc;
     struct model_info info;
     model_get_info(worker_model(s->app->worker), &info);
@@ -305,11 +285,10 @@ static int load(struct script *s, struct err *e) {
 
 /* Takes up the cache where the conversation was left. A cache that cannot be used costs time only: said, not an error. */
 static int restore(struct script *s, struct err *e) {
-    if (!s->resumed) return 0;
     struct buf path = {0};
     struct worker_event last = {0};
     struct err why = {0};
-    int rc = app_snapshot_path(s->app, conversation_row(s->talk)->id, &path, e);
+    int rc = app_snapshot_path(s->app, conversation_row(s->slash.conversation)->id, &path, e);
     if (!rc && !paths_is_file(buf_text(&path)))
         script_output_notice(&s->out, "the conversation is read again: no cache of it was kept");
     else if (!rc && finish_request(s, worker_restore(s->app->worker, buf_text(&path)), &last, &why))
@@ -319,9 +298,17 @@ static int restore(struct script *s, struct err *e) {
     return rc;
 }
 
+/* After a command that has put another conversation in the place of the one before. */
+static int switch_conversation(struct script *s, struct err *e) {
+    struct worker_event last = {0};
+    int rc = finish_request(s, worker_clear(s->app->worker), &last, e);
+    worker_event_free(&last);
+    return !rc && s->saving && conversation_n_turns(s->slash.conversation) ? restore(s, e) : rc;
+}
+
 /* Keeps the cache of a saved conversation. Where that fails the conversation is still whole. */
 static void keep_cache(struct script *s) {
-    int64_t id = s->saving && s->talk ? conversation_row(s->talk)->id : 0;
+    int64_t id = s->saving && s->slash.conversation ? conversation_row(s->slash.conversation)->id : 0;
     if (id <= 0 || !s->n_turns) return;
     struct buf path = {0};
     struct worker_event last = {0};
@@ -329,6 +316,7 @@ static void keep_cache(struct script *s) {
     int rc = app_snapshot_path(s->app, id, &path, &why);
     if (!rc) rc = paths_make_folder(s->app->cache_dir, &why);
     if (!rc) rc = finish_request(s, worker_save(s->app->worker, buf_text(&path)), &last, &why);
+    if (!rc) snapshots_trim(s->app->cache_dir, 0, id);
     if (rc) script_output_notice(&s->out, "the cache of the conversation is not kept: %s", why.text);
     if (!rc && s->form == FORM_JSONL) {
         struct json *j = report_event("save");
@@ -339,6 +327,47 @@ static void keep_cache(struct script *s) {
     }
     worker_event_free(&last);
     buf_free(&path);
+}
+
+/* ---- commands and turns -------------------------------------------------------------------------------------- */
+
+static void print_command(void *ctx, const char *text) {
+    struct script *s = ctx;
+    script_output_notice(&s->out, "%s", text);
+}
+
+/* A slash command of a script that has --commands. *leave: it was the one to leave. */
+static int run_command(struct script *s, const char *line, bool *leave, struct err *e) {
+    unsigned todo;
+    int rc = slash_run(&s->slash, line, false, &todo, e);
+    if (!rc && todo & SLASH_LOAD) rc = load(s, e);
+    if (!rc && todo & (SLASH_LOAD | SLASH_SWITCHED)) rc = switch_conversation(s, e);
+    if (!rc && todo & SLASH_REPLY) rc = run_turn(s, 0, false, e);
+    *leave = !rc && todo & SLASH_LEAVE;
+    script_output_notices(&s->out);
+    return rc;
+}
+
+static int run_message(struct script *s, const char *text, size_t n, struct err *e) {
+    store_ticket ticket;
+    int rc = conversation_add_user(s->slash.conversation, text, n, &ticket, e);
+    return rc ? rc : run_turn(s, ticket, false, e);
+}
+
+static int run_turns(struct script *s, struct err *e) {
+    struct buf text = {0};
+    bool got = false, leave = false, commands = settings_bool(s->app->settings, SET_COMMANDS);
+    int rc = script_input_next(&s->in, &text, &got, e);
+    if (!rc && !got && s->resumed) rc = run_turn(s, 0, true, e);
+    else if (!rc && !got && !s->in.turns) rc = err_set(e, ERR_USAGE, "no prompt: give one as an argument, with -p, -f or on stdin");
+    while (!rc && got && !leave && !stopped_by && !s->out.failed) {
+        const char *line = buf_text(&text), *message = commands ? slash_message(line) : line;
+        if (commands && slash_is_command(line)) rc = run_command(s, line, &leave, e);
+        else rc = run_message(s, message, text.len - (size_t)(message - line), e);
+        if (!rc && !leave) rc = script_input_next(&s->in, &text, &got, e);
+    }
+    buf_free(&text);
+    return rc;
 }
 
 /* The status for the end, and what is said about it. */
@@ -366,22 +395,22 @@ static int finish(struct script *s, int rc, const struct err *e) {
 
 int script_run(struct app *a) {
     struct script s = {.app = a, .stream = !settings_bool(a->settings, SET_NO_STREAM)};
+    s.slash = (struct slash){.app = a, .print = print_command, .ctx = &s};
     struct err e = {0};
     if (settings_bool(a->settings, SET_JSON)) s.form = FORM_JSON;
     if (settings_bool(a->settings, SET_JSONL)) s.form = FORM_JSONL;
     const char *turns = settings_text(a->settings, SET_TURNS);
     script_output_init(&s.out, settings_bool(a->settings, SET_QUIET), turns && *turns == '0' ? 0 : '\n');
-    options_sampling(a->settings, &s.sampling);
     int rc = script_input_open(&s.in, a->settings, a->message, a->name_stdin, &e);
     if (!rc) rc = open_conversation(&s, &e);
     if (!rc) rc = load(&s, &e);
-    if (!rc) rc = restore(&s, &e);
-    if (!rc && s.form == FORM_JSONL) print_json(&s, report_start(a, s.resumed ? conversation_row(s.talk)->id : 0));
+    if (!rc && s.resumed) rc = restore(&s, &e);
+    if (!rc && s.form == FORM_JSONL) print_json(&s, report_start(a, s.resumed ? conversation_row(s.slash.conversation)->id : 0));
     if (!rc) rc = run_turns(&s, &e);
     keep_cache(&s);
     int status = finish(&s, rc, &e);
-    conversation_close(s.talk);
-    free(s.model_path);
+    conversation_close(s.slash.conversation);
+    worker_event_free(&(struct worker_event){.result = s.result});
     script_input_close(&s.in);
     script_output_free(&s.out);
     return status;

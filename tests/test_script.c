@@ -208,6 +208,38 @@ static void the_turns_of_one_conversation_know_what_came_before(void **state) {
     program_run_free(&r);
 }
 
+static void slash_commands_are_obeyed_only_where_they_were_asked_for(void **state) {
+    (void)state;
+    need_model();
+    static const char in[] = "Once\n//x\n/undo\n/exit\nnever said\n";
+    struct program_run r;
+    RUN(&r, in, strlen(in), MODEL, "-n", "4", "-q", "--turns", "--commands", "--json");
+    assert_int_equal(r.status, 0);
+    assert_null(strstr(buf_text(&r.out), "never said"));
+    assert_non_null(strstr(buf_text(&r.out), "\"/x\"")); /* a doubled slash begins a message */
+    program_run_free(&r);
+    RUN(&r, in, strlen(in), MODEL, "-n", "4", "-q", "--turns", "--json");
+    assert_int_equal(r.status, 0);
+    assert_non_null(strstr(buf_text(&r.out), "\"//x\""));
+    assert_non_null(strstr(buf_text(&r.out), "\"never said\""));
+    program_run_free(&r);
+    RUN(&r, "/nonsense\n", 10, MODEL, "-q", "--turns", "--commands");
+    assert_refused(&r, 2);
+}
+
+static void taking_back_a_turn_leaves_the_prompt_before_it(void **state) {
+    (void)state;
+    need_model();
+    static const char in[] = "Once\nTwo\n/undo\nThree\n";
+    struct program_run r;
+    RUN(&r, in, strlen(in), MODEL, "-n", "4", "-q", "--turns", "--commands", "--json");
+    assert_int_equal(r.status, 0);
+    char *third = strchr(strchr(buf_text(&r.out), '\n') + 1, '\n') + 1;
+    assert_null(strstr(third, "\"Two\""));
+    assert_non_null(strstr(third, "\"Once\""));
+    program_run_free(&r);
+}
+
 /* ---- JSON ---------------------------------------------------------------------------------------------------- */
 
 static void json_has_the_promised_fields(void **state) {
@@ -451,6 +483,8 @@ int main(void) {
         cmocka_unit_test(a_file_is_the_prompt_without_its_final_newline),
         cmocka_unit_test(turns_are_answered_in_order_and_ended_by_their_separator),
         cmocka_unit_test(the_turns_of_one_conversation_know_what_came_before),
+        cmocka_unit_test(slash_commands_are_obeyed_only_where_they_were_asked_for),
+        cmocka_unit_test(taking_back_a_turn_leaves_the_prompt_before_it),
         cmocka_unit_test(json_has_the_promised_fields),
         cmocka_unit_test(jsonl_is_one_event_a_line_and_its_tokens_are_the_answer),
         cmocka_unit_test(a_closed_pipe_ends_with_141_and_silence),
