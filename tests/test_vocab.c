@@ -207,6 +207,135 @@ static void phi_3_gives_its_known_answers(void **state) { (void)state; check_kno
 
 /* ---- byte-level BPE ------------------------------------------------------------------------------------------ */
 
+/* Ids 0..255 are the bytes, then come these words and, the last two, a control token and a user-defined one. */
+enum { BPE_WORDS = 256 };
+
+static struct opened open_bpe(const char *pre, const char *const *word, size_t n, const char *const *merge, size_t n_merges) {
+    struct support_gguf b = {0};
+    const char *token[512];
+    int32_t attrs[512];
+    char bytes[256][3] = {{0}};
+    unsigned next = 256;
+    for (unsigned c = 0; c < 256; c++) { /* GPT-2's spelling of bytes */
+        bool printable = (c >= 33 && c <= 126) || (c >= 161 && c <= 172) || c >= 174;
+        unsigned cp = printable ? c : next++;
+        if (cp < 128) bytes[c][0] = (char)cp;
+        else bytes[c][0] = (char)(0xc0 | cp >> 6), bytes[c][1] = (char)(0x80 | (cp & 63));
+        token[c] = bytes[c];
+        attrs[c] = VOCAB_NORMAL;
+    }
+    for (size_t i = 0; i < n; i++) {
+        token[BPE_WORDS + i] = word[i];
+        attrs[BPE_WORDS + i] = i + 2 == n ? VOCAB_CONTROL : i + 1 == n ? VOCAB_USER : VOCAB_NORMAL;
+    }
+    support_gguf_text(&b, "tokenizer.ggml.model", "gpt2");
+    support_gguf_text(&b, "tokenizer.ggml.pre", pre);
+    support_gguf_texts(&b, "tokenizer.ggml.tokens", token, BPE_WORDS + n);
+    support_gguf_array(&b, "tokenizer.ggml.token_type", GGUF_I32, attrs, BPE_WORDS + n, 4);
+    support_gguf_texts(&b, "tokenizer.ggml.merges", merge, n_merges);
+    return open_built(&b);
+}
+
+static void merges_are_made_in_the_order_of_the_list(void **state) {
+    (void)state;
+    static const char *const words[] = {"ab", "bc", "abc", "aa", "<stop>", "<user>"};
+    static const char *const bc_first[] = {"b c", "a b", "a bc", "a a", "x y", "nothing"}, *const ab_first[] = {"a b", "b c", "a bc"};
+    struct opened o = open_bpe("gpt-2", words, 6, bc_first, 6);
+    expect_ids(o.v, "abc", false, "258");
+    expect_ids(o.v, "aaa", false, "259 97");
+    expect_ids(o.v, "a bc", false, "97 32 257");
+    expect_ids(o.v, "\xc3\xa9\x01", false, "195 169 1");
+    assert_false(vocab_add_bos(o.v));
+    close_opened(&o);
+    o = open_bpe("gpt-2", words, 6, ab_first, 3);
+    expect_ids(o.v, "abc", false, "256 99");
+    close_opened(&o);
+}
+
+static void a_whole_word_is_taken_only_where_the_model_does_so(void **state) {
+    (void)state;
+    static const char *const words[] = {"hey", "stop", "<user>"};
+    struct opened o = open_bpe("llama-bpe", words, 3, NULL, 0);
+    expect_ids(o.v, "hey", false, "256");
+    expect_ids(o.v, "stop", true, "257");
+    expect_ids(o.v, "stop", false, "115 116 111 112"); /* a control token, spelt by a user */
+    expect_ids(o.v, "<user>hey", false, "258 256");
+    close_opened(&o);
+    o = open_bpe("gpt-2", words, 3, NULL, 0);
+    expect_ids(o.v, "hey", false, "104 101 121");
+    close_opened(&o);
+}
+
+static void bytes_come_back_from_their_spelling(void **state) {
+    (void)state;
+    static const char *const words[] = {"\xc4\xa0" "hi\xc4\x8a", "<stop>", "<user>"};
+    struct opened o = open_bpe("gpt-2", words, 3, NULL, 0);
+    struct buf b = {0};
+    const int32_t ids[] = {256, 257, 258};
+    assert_int_equal(vocab_decode(o.v, ids, 3, false, true, &b), 0);
+    assert_string_equal(buf_text(&b), " hi\n<user>");
+    buf_clear(&b);
+    for (int32_t c = 0; c < 256; c++) assert_int_equal(vocab_piece(o.v, c, false, &b), 0);
+    assert_int_equal(b.len, 256);
+    for (int c = 0; c < 256; c++) assert_int_equal((uint8_t)b.data[c], c);
+    buf_free(&b);
+    close_opened(&o);
+}
+
+/* The list of merges, applied one at a time to the whole text. */
+static size_t merge_naively(const char *const (*rule)[3], size_t n_rules, char part[][16], size_t n) {
+    for (;;) {
+        size_t best = n_rules, at = 0;
+        for (size_t i = 0; i + 1 < n; i++)
+            for (size_t r = 0; r < best; r++)
+                if (!strcmp(part[i], rule[r][0]) && !strcmp(part[i + 1], rule[r][1])) best = r, at = i;
+        if (best == n_rules) return n;
+        snprintf(part[at], sizeof part[at], "%s", rule[best][2]);
+        for (size_t i = at + 1; i + 1 < n; i++) memcpy(part[i], part[i + 1], sizeof part[i]);
+        n--;
+    }
+}
+
+static void joining_agrees_with_applying_one_merge_at_a_time(void **state) {
+    (void)state;
+    static const char *const rule[][3] = {{"a", "b", "ab"}, {"b", "a", "ba"}, {"ab", "ab", "abab"}, {"a", "a", "aa"}, {"ba", "b", "bab"}, {"aa", "b", "aab"}, {"b", "b", "bb"}, {"aa", "aa", "aaaa"}};
+    enum { RULES = sizeof rule / sizeof *rule };
+    const char *words[RULES + 2], *merges[RULES];
+    char text[RULES][16];
+    for (size_t i = 0; i < RULES; i++) {
+        words[i] = rule[i][2];
+        snprintf(text[i], sizeof text[i], "%s %s", rule[i][0], rule[i][1]);
+        merges[i] = text[i];
+    }
+    words[RULES] = "<stop>";
+    words[RULES + 1] = "<user>";
+    struct opened o = open_bpe("gpt-2", words, RULES + 2, merges, RULES);
+    for (unsigned bits = 0; bits < 4096; bits++) {
+        char in[13] = {0}, part[12][16] = {{0}};
+        for (int i = 0; i < 12; i++) part[i][0] = in[i] = bits >> i & 1 ? 'a' : 'b';
+        size_t n = merge_naively(rule, RULES, part, 12);
+        struct vocab_tokens t = encode(o.v, in, 12, false);
+        assert_int_equal(t.n, n);
+        for (size_t i = 0; i < n; i++) assert_int_equal(t.id[i], vocab_find(o.v, part[i], strlen(part[i])));
+        vocab_tokens_free(&t);
+    }
+    close_opened(&o);
+}
+
+static void a_long_word_takes_no_quadratic_time(void **state) {
+    (void)state;
+    static const char *const words[] = {"aa", "aaaa", "aaaaaaaa", "<stop>", "<user>"}, *const merges[] = {"a a", "aa aa", "aaaa aaaa"};
+    struct opened o = open_bpe("qwen2", words, 5, merges, 3);
+    size_t n = 100 * 1024;
+    char *text = malloc(n);
+    memset(text, 'a', n);
+    struct vocab_tokens t = encode(o.v, text, n, false);
+    assert_int_equal(t.n, n / 8);
+    vocab_tokens_free(&t);
+    free(text);
+    close_opened(&o);
+}
+
 static void gpt_2_gives_its_known_answers(void **state) { (void)state; check_known_answers("gpt-2"); }
 static void mpt_gives_its_known_answers(void **state) { (void)state; check_known_answers("mpt"); }
 static void falcon_gives_its_known_answers(void **state) { (void)state; check_known_answers("falcon"); }
@@ -249,6 +378,13 @@ static void wrong_tables_are_refused_by_name(void **state) {
     support_gguf_texts(&b, "tokenizer.ggml.tokens", two, 2);
     support_gguf_u32(&b, "tokenizer.ggml.eos_token_id", 2);
     expect_refusal(&b, "tokenizer.ggml.eos_token_id: found 2, expected a token below 2");
+    support_gguf_text(&b, "tokenizer.ggml.model", "gpt2");
+    support_gguf_texts(&b, "tokenizer.ggml.tokens", two, 2);
+    expect_refusal(&b, "tokenizer.ggml.merges: found nothing");
+    support_gguf_text(&b, "tokenizer.ggml.model", "gpt2");
+    support_gguf_text(&b, "tokenizer.ggml.pre", "strange");
+    support_gguf_texts(&b, "tokenizer.ggml.tokens", two, 2);
+    expect_refusal(&b, "tokenizer.ggml.pre: found \"strange\"");
 }
 
 int main(void) {
@@ -259,6 +395,11 @@ int main(void) {
         cmocka_unit_test(pieces_are_bytes_and_blanks),
         cmocka_unit_test(a_long_run_of_one_letter_takes_no_quadratic_time),
         cmocka_unit_test(phi_3_gives_its_known_answers),
+        cmocka_unit_test(merges_are_made_in_the_order_of_the_list),
+        cmocka_unit_test(a_whole_word_is_taken_only_where_the_model_does_so),
+        cmocka_unit_test(bytes_come_back_from_their_spelling),
+        cmocka_unit_test(joining_agrees_with_applying_one_merge_at_a_time),
+        cmocka_unit_test(a_long_word_takes_no_quadratic_time),
         cmocka_unit_test(gpt_2_gives_its_known_answers),
         cmocka_unit_test(mpt_gives_its_known_answers),
         cmocka_unit_test(falcon_gives_its_known_answers),
