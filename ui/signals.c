@@ -19,6 +19,8 @@ static struct termios tty_before;
 static bool have_tty;
 static volatile sig_atomic_t end_wanted;
 static char death_text[256];
+static char alternate[64 * 1024];
+static stack_t old_stack;
 
 static void give_back(void) {
     size_t n = strlen(death_text);
@@ -28,10 +30,13 @@ static void give_back(void) {
     if (have_tty) tcsetattr(STDIN_FILENO, TCSANOW, &tty_before);
 }
 
+/* Gives the terminal back, then lets happen what would have happened without us. */
 static void die_of(int sig) {
-    struct sigaction dfl = {.sa_handler = SIG_DFL};
+    struct sigaction before = {.sa_handler = SIG_DFL};
+    for (int i = 0; i < N_DEADLY; i++)
+        if (deadly[i] == sig) before = old_deadly[i];
     give_back();
-    sigaction(sig, &dfl, NULL);
+    sigaction(sig, &before, NULL);
     raise(sig);
 }
 
@@ -53,9 +58,11 @@ int signals_open(struct err *e) {
     have_tty = tcgetattr(STDIN_FILENO, &tty_before) == 0;
     end_wanted = 0;
     struct sigaction on = {.sa_handler = hand_on, .sa_flags = SA_RESTART};
-    struct sigaction die = {.sa_handler = die_of, .sa_flags = (int)SA_RESETHAND};
+    struct sigaction die = {.sa_handler = die_of, .sa_flags = SA_ONSTACK};
+    stack_t stack = {.ss_sp = alternate, .ss_size = sizeof alternate};
     sigemptyset(&on.sa_mask);
     sigemptyset(&die.sa_mask);
+    sigaltstack(&stack, &old_stack); /* a stack that has run over has no room for a handler */
     for (int i = 0; i < N_HANDED; i++) sigaction(handed_on[i], &on, &old_handed[i]);
     for (int i = 0; i < N_DEADLY; i++) sigaction(deadly[i], &die, &old_deadly[i]);
     return 0;
@@ -65,6 +72,7 @@ void signals_close(void) {
     if (pipe_fd[0] < 0) return;
     for (int i = 0; i < N_HANDED; i++) sigaction(handed_on[i], &old_handed[i], NULL);
     for (int i = 0; i < N_DEADLY; i++) sigaction(deadly[i], &old_deadly[i], NULL);
+    sigaltstack(&old_stack, NULL);
     death_text[0] = 0;
     close(pipe_fd[0]);
     close(pipe_fd[1]);
