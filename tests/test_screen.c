@@ -250,11 +250,13 @@ static void readline_completes_searches_and_undoes(void **state) {
     say("pears");
     tmux_see("you said: pears");
     tmux_see("idle");
+    tmux_type("typed");
     tmux_key("C-r");
     tmux_type("app");
     tmux_see("(reverse-i-search)`app': apples");
-    tmux_key("C-c");
-    tmux_see_no("reverse-i-search");
+    tmux_key("C-c"); /* ends the search alone */
+    tmux_see("> typed");
+    tmux_key("C-u");
     tmux_key("C-r");
     tmux_type("pea");
     tmux_see("`pea': pears");

@@ -42,6 +42,7 @@ static void wide_and_joined_characters_are_never_cut(void **state) {
     (void)state;
     assert_string_equal(wrapped("日本語です", 4, WRAP_WORDS), "日本|語で|す");
     assert_string_equal(wrapped("日本語です", 5, WRAP_WORDS), "日本|語で|す");
+    assert_string_equal(wrapped("日abc", 4, WRAP_WORDS), "日|abc");
     assert_string_equal(wrapped("日本", 1, WRAP_WORDS), "日|本"); /* wider than the line: one a line all the same */
     assert_string_equal(wrapped("e\u0301e\u0301e\u0301", 2, WRAP_WORDS), "e\u0301e\u0301|e\u0301");
     assert_string_equal(wrapped("\U0001F468\u200D\U0001F469\u200D\U0001F467\u200D\U0001F466x", 2, WRAP_WORDS),
