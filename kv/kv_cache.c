@@ -35,6 +35,8 @@ static int check_type(const struct num_type *t, uint32_t head_dim, const char *w
 
 static int check_config(const struct kv_config *g, struct err *e) {
     if (g->bound < KV_MIN_BOUND) return err_set(e, ERR_USAGE, "a context of %u cells is too small; the least is %u", g->bound, KV_MIN_BOUND);
+    if (g->evict != KV_EVICT_STOP && g->keep > g->bound / 2)
+        return err_set(e, ERR_USAGE, "a kept part of %u cells is larger than half the bound of %u", g->keep, g->bound);
     if (g->evict_free < 0 || g->evict_free > 1) return err_set(e, ERR_USAGE, "an eviction cannot free a share of %g; it is more than 0 and at most 1", g->evict_free);
     int rc = check_type(g->type_k, g->head_dim_k, "keys", e);
     return rc ? rc : check_type(g->type_v, g->head_dim_v, "values", e);
@@ -110,6 +112,8 @@ static int make_room(struct kv *c, int seq, uint32_t n, struct err *e) {
     int code = kv_evict_make_room(c, seq, n, limit, &why);
     if (code && rc) return rc; /* what is in the way is the memory */
     if (code) return err_set(e, code, "%s", why.text);
+    if (c->arena.n_blocks > kv_blocks(bound)) kv_growth_shrink(c, kv_blocks(bound), "bound lowered");
+    kv_seq_reserve(&c->seq[seq], c->cells.n, c->seq[seq].n_tokens + c->cells.n); /* now, so that no token to come has to */
     return 0;
 }
 

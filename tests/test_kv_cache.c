@@ -4,6 +4,9 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <cmocka.h>
+#include <math.h>
+#include <pthread.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -82,6 +85,102 @@ static void a_bound_of_131072_cells_opens_with_one_block(void **state) {
     kv_close(c);
 }
 
+struct watch {
+    struct kv *c;
+    atomic_bool stop;
+    uint32_t bad;
+};
+
+static void *watch_stats(void *arg) {
+    struct watch *w = arg;
+    while (!atomic_load(&w->stop)) {
+        struct kv_stats s;
+        kv_get_stats(w->c, &s);
+        w->bad += s.used > s.committed || s.committed > s.reserved || s.used_bytes != s.used * s.cell_bytes;
+    }
+    return NULL;
+}
+
+static void another_thread_sees_consistent_figures(void **state) {
+    (void)state;
+    struct kv_config g = kvt_config(3000, "f16");
+    struct watch w = {.c = kvt_open(&g)};
+    pthread_t thread;
+    assert_int_equal(pthread_create(&thread, NULL, watch_stats, &w), 0);
+    for (int i = 0; i < 6000; i++) {
+        assert_int_equal(kvt_append(w.c, 0, i, NULL), 0);
+        if (i % 1000 == 999) kv_clear(w.c, i % 2000 == 999);
+    }
+    atomic_store(&w.stop, true);
+    pthread_join(thread, NULL);
+    assert_int_equal(w.bad, 0);
+    kv_close(w.c);
+}
+
+struct writer {
+    struct kv *c;
+    const struct kv_batch *b;
+    const int32_t *token;
+    uint32_t from, to;
+};
+
+static void *write_rows(void *arg) {
+    struct writer *w = arg;
+    for (uint32_t layer = 0; layer < KVT_LAYERS; layer++)
+        for (uint32_t i = w->from; i < w->to; i++) {
+            float k[KVT_ROW], v[KVT_ROW];
+            kvt_row(w->token[i], w->b->pos + i, layer, false, k);
+            kvt_row(w->token[i], w->b->pos + i, layer, true, v);
+            kv_write(w->c, w->b, layer, i, i + 1, k, KVT_ROW, v, KVT_ROW);
+        }
+    return NULL;
+}
+
+static void several_threads_write_the_rows_of_one_batch(void **state) {
+    (void)state;
+    struct kv_config g = kvt_config(3000, "f16");
+    struct kv *c = kvt_open(&g);
+    int32_t token[600];
+    for (int i = 0; i < 600; i++) token[i] = i;
+    struct kv_batch b;
+    assert_int_equal(kv_begin(c, 0, token, 600, SIZE_MAX, &b, NULL), 0);
+    struct writer w[3];
+    pthread_t thread[3];
+    for (uint32_t i = 0; i < 3; i++) {
+        w[i] = (struct writer){c, &b, token, i * 200, i * 200 + 200};
+        assert_int_equal(pthread_create(&thread[i], NULL, write_rows, &w[i]), 0);
+    }
+    for (int i = 0; i < 3; i++) pthread_join(thread[i], NULL);
+    kv_finish(c, &b);
+    kvt_check(c, 0);
+    kv_close(c);
+}
+
+static void random_cells_are_in_place_and_of_moderate_size(void **state) {
+    (void)state;
+    const char *type[2] = {"f16", "f32"};
+    for (int t = 0; t < 2; t++) {
+        struct kv_config g = kvt_config(9000, type[t]);
+        struct kv *c = kvt_open(&g);
+        assert_int_equal(kvt_append(c, 1, 5, NULL), 0);
+        assert_int_equal(kv_fill_random(c, 0, 8500, 1, NULL), 0);
+        kvt_check(c, 1);
+        assert_int_equal(kv_seq_pos_max(c, 0), 8499);
+        struct kv_view v;
+        kv_get_view(c, &(struct kv_batch){.seq = 0}, &v);
+        for (size_t s = 0; s < v.n_spans; s++)
+            for (uint32_t k = 0; k < v.span[s].n; k++)
+                for (int value = 0; value < 2; value++) {
+                    float x[KVT_DIM];
+                    const uint8_t *last = v.span[s].block + (KVT_LAYERS - 1) * c->layout.layer_bytes + (value ? c->layout.v_base + c->layout.v_head_bytes : c->layout.k_head_bytes);
+                    c->layout.type_k->to_f32(last + (v.span[s].first + k) * c->layout.k_row_bytes, x, KVT_DIM);
+                    for (int i = 0; i < KVT_DIM; i++) assert_true(fabsf(x[i]) < 2 && fabsf(x[i]) >= 1.0f / 128);
+                }
+        assert_int_equal(kv_fill_random(c, 0, 9000, 1, NULL), ERR_USAGE);
+        kv_close(c);
+    }
+}
+
 static void impossible_settings_are_refused_with_the_least_possible_value(void **state) {
     (void)state;
     struct kv_config g = kvt_config(31, "f16");
@@ -104,6 +203,9 @@ int main(void) {
         cmocka_unit_test(a_view_holds_the_batch_last_and_never_crosses_a_block),
         cmocka_unit_test(an_abandoned_batch_leaves_no_trace),
         cmocka_unit_test(a_bound_of_131072_cells_opens_with_one_block),
+        cmocka_unit_test(another_thread_sees_consistent_figures),
+        cmocka_unit_test(several_threads_write_the_rows_of_one_batch),
+        cmocka_unit_test(random_cells_are_in_place_and_of_moderate_size),
         cmocka_unit_test(impossible_settings_are_refused_with_the_least_possible_value),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
