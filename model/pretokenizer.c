@@ -6,9 +6,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "config/buf.h"
-#include "config/utf8.h"
-
 /* ---- the rules ----------------------------------------------------------------------------------------------- */
 
 /* Expressions as the tokenizer.json files of the models give them. Apostrophe endings are spelt in both cases rather than
@@ -129,7 +126,7 @@ bool pretokenizer_add_bos(const struct pretokenizer *p) { return p->rule->add_bo
 
 struct cut {
     const struct pretokenizer *p;
-    const char *text;   /* valid UTF-8 */
+    const char *text;
     pcre2_match_data *match;
     int (*word)(void *ctx, size_t from, size_t n);
     void *ctx;
@@ -164,30 +161,11 @@ static int cut_range(struct cut *c, size_t k, size_t from, size_t to) {
     return 0;
 }
 
-/* A copy in which each byte that is no UTF-8 is one that means nothing to any rule. */
-static int make_valid(const char *text, size_t n, struct buf *out) {
-    uint32_t cp;
-    for (size_t i = 0, len; i < n; i += len) {
-        len = utf8_decode(text + i, n - i, &cp);
-        if (cp == 0xfffd && len == 1) buf_add_char(out, '\1');
-        else buf_add(out, text + i, len);
-    }
-    return out->failed ? ERR_MEMORY : 0;
-}
-
 int pretokenizer_split(const struct pretokenizer *p, const char *text, size_t n, int (*word)(void *ctx, size_t from, size_t n), void *ctx,
                        struct err *e) {
-    struct buf valid = {0};
-    struct cut c = {.p = p, .text = text, .word = word, .ctx = ctx, .e = e};
-    int rc = 0;
-    if (!utf8_valid(text, n)) {
-        rc = make_valid(text, n, &valid);
-        c.text = buf_text(&valid);
-    }
-    c.match = pcre2_match_data_create(1, NULL);
-    if (rc || !c.match) rc = err_set(e, ERR_MEMORY, "no memory to tokenise %zu bytes", n);
-    if (!rc) rc = cut_range(&c, 0, 0, n);
+    struct cut c = {.p = p, .text = text, .match = pcre2_match_data_create(1, NULL), .word = word, .ctx = ctx, .e = e};
+    if (!c.match) return err_set(e, ERR_MEMORY, "no memory to tokenise %zu bytes", n);
+    int rc = cut_range(&c, 0, 0, n);
     pcre2_match_data_free(c.match);
-    buf_free(&valid);
     return rc;
 }

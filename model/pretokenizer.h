@@ -19,7 +19,8 @@ void pretokenizer_close(struct pretokenizer *p); /* NULL is fine */
 bool pretokenizer_whole_words(const struct pretokenizer *p); /* a word that is a token is taken whole, whatever the merges say */
 bool pretokenizer_add_bos(const struct pretokenizer *p);     /* its models want BOS where the file does not say */
 
-/* Calls word for every word in order, with its place in text. A code other than 0 from word ends it and is returned. */
+/* Calls word for every word of text, which must be valid UTF-8, in order, with its place in it. A code other than 0 from word
+ * ends it and is returned. */
 int pretokenizer_split(const struct pretokenizer *p, const char *text, size_t n, int (*word)(void *ctx, size_t from, size_t n), void *ctx,
                        struct err *e);
 

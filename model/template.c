@@ -66,7 +66,7 @@ static bool opens_plainly(struct gguf_text t) {
     while ((p = find(p, end, START "assistant"))) {
         p += strlen(START "assistant");
         size_t nl = newline(p, end);
-        if (!nl || (p[nl] != '\'' && p[nl] != '"')) return false;
+        if (!nl || p + nl == end || (p[nl] != '\'' && p[nl] != '"')) return false;
         found = true;
     }
     return found;

@@ -18,7 +18,8 @@ static const char *const end_names[] = {
     "<|end_of_turn|>", "<EOT>", "_<EOT>", "[EOT]", "[EOS]", "<eos>", "</s>", "<end_of_utterance>", "<\xef\xbd\x9c" "end\xe2\x96\x81of\xe2\x96\x81sentence\xef\xbd\x9c>",
 };
 /* Other marks of chat templates. They and the end tokens count as control tokens even in files that call them something
- * else, since a user could otherwise spell them. */
+ * else, since a user could otherwise spell them; only what a file calls ordinary text and looks like it (</s> is a tag of
+ * HTML) stays that. */
 static const char *const mark_names[] = {
     "<|im_start|>", "<|start_header_id|>", "<|end_header_id|>", "<|begin_of_text|>", "<start_of_turn>", "<s>", "<bos>",
     "<|user|>", "<|assistant|>", "<|system|>", "<|start|>", "<|message|>", "<|channel|>", "[INST]", "[/INST]",
@@ -133,6 +134,12 @@ static void mark(struct vocab *v, int32_t id, bool end) {
     if (end) v->end[id] = true;
 }
 
+static void mark_named(struct vocab *v, const char *name, bool end) {
+    int32_t id = vocab_find(v, name, strlen(name));
+    bool bars = !strncmp(name, "<|", 2) || !strncmp(name, "<\xef\xbd\x9c", 4);
+    if (id >= 0 && (bars || v->attr[id] != VOCAB_NORMAL)) mark(v, id, end);
+}
+
 static int read_special_ids(struct vocab *v, struct err *e) {
     static const char *const more[] = {"tokenizer.ggml.eot_token_id", "tokenizer.ggml.eom_token_id"};
     int rc;
@@ -146,8 +153,8 @@ static int read_special_ids(struct vocab *v, struct err *e) {
         if ((rc = read_id(v, more[i], &id, e))) return rc;
         mark(v, id, true);
     }
-    for (size_t i = 0; i < sizeof end_names / sizeof *end_names; i++) mark(v, vocab_find(v, end_names[i], strlen(end_names[i])), true);
-    for (size_t i = 0; i < sizeof mark_names / sizeof *mark_names; i++) mark(v, vocab_find(v, mark_names[i], strlen(mark_names[i])), false);
+    for (size_t i = 0; i < sizeof end_names / sizeof *end_names; i++) mark_named(v, end_names[i], true);
+    for (size_t i = 0; i < sizeof mark_names / sizeof *mark_names; i++) mark_named(v, mark_names[i], false);
     return 0;
 }
 

@@ -38,8 +38,9 @@ bool vocab_is_end(const struct vocab *v, int32_t id); /* ends a reply: EOS, EOT,
 bool vocab_is_control(const struct vocab *v, int32_t id);
 enum vocab_attr vocab_attr(const struct vocab *v, int32_t id);
 
-/* Appends the ids of text[0..n). parse_special: control and user-defined tokens spelt in the text become their ids (for
- * template text only; what users wrote is passed with false and can then never become a control token). Never adds BOS. */
+/* Appends the ids of text[0..n). User-defined tokens spelt in the text become their ids; with parse_special control tokens do
+ * too (for template text only; what users wrote is passed with false and can then never become one). Never adds BOS. Bytes that
+ * are no UTF-8 become byte tokens (SPM) or U+FFFD (BPE). */
 int vocab_encode(const struct vocab *v, const char *text, size_t n, bool parse_special, struct vocab_tokens *out, struct err *e);
 /* The same for text that goes on after other text: sentencepiece puts no blank before it. */
 int vocab_encode_on(const struct vocab *v, const char *text, size_t n, bool parse_special, struct vocab_tokens *out, struct err *e);

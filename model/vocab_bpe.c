@@ -166,14 +166,33 @@ static int encode_word(void *ctx, size_t from, size_t n) {
     return rc;
 }
 
+/* A copy in which U+FFFD stands for each byte that is no UTF-8: models were trained on such text alone. */
+static int make_valid(const char *text, size_t n, struct buf *out) {
+    uint32_t cp;
+    for (size_t i = 0, len; i < n; i += len) {
+        char s[4];
+        len = utf8_decode(text + i, n - i, &cp);
+        buf_add(out, s, utf8_encode(cp, s));
+    }
+    return out->failed ? ERR_MEMORY : 0;
+}
+
 static int bpe_encode(const struct vocab *v, const char *text, size_t n, bool start, struct vocab_tokens *out, struct err *e) {
     (void)start;
     const struct bpe *b = v->own;
     struct encoding c = {.v = v, .text = text, .out = out, .e = e};
-    int rc = pretokenizer_split(b->pre, text, n, encode_word, &c, e);
+    struct buf valid = {0};
+    int rc = 0;
+    if (!utf8_valid(text, n)) {
+        rc = make_valid(text, n, &valid);
+        c.text = buf_text(&valid);
+        n = valid.len;
+    }
+    if (!rc) rc = pretokenizer_split(b->pre, c.text, n, encode_word, &c, e);
     if (rc == ERR_MEMORY) err_set(e, rc, "no memory to tokenise %zu bytes", n);
     vocab_merge_free(&c.m);
     buf_free(&c.spelt);
+    buf_free(&valid);
     return rc;
 }
 

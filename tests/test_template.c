@@ -112,6 +112,12 @@ static void only_what_is_rendered_exactly_is_recognised(void **state) {
         "<|im_start|><|im_end|>",
     };
     for (size_t i = 0; i < sizeof others / sizeof *others; i++) assert_int_equal(detect(others[i]).kind, TEMPLATE_UNKNOWN);
+    for (size_t n = 0; n < sizeof chatml; n++) { /* nothing is read past the end */
+        char *cut = malloc(n ? n : 1);
+        memcpy(cut, chatml, n);
+        template_detect(cut, n, &f);
+        free(cut);
+    }
     struct rendered r;
     struct err e = {0};
     f = detect(others[0]);

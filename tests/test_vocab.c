@@ -173,6 +173,18 @@ static void specials_are_found_only_where_they_may_be(void **state) {
     close_opened(&o);
 }
 
+static void marks_are_control_tokens_unless_they_look_like_text(void **state) {
+    (void)state;
+    static const char *const words[] = {"<|im_end|>", "<|im_start|>", "<eos>", "[INST]", "<bos>"};
+    static const int32_t attrs[] = {VOCAB_NORMAL, VOCAB_USER, VOCAB_USER, VOCAB_NORMAL, VOCAB_NORMAL};
+    struct opened o = open_spm(words, NULL, attrs, 5);
+    assert_true(vocab_is_control(o.v, 259) && vocab_is_end(o.v, 259));
+    assert_true(vocab_is_control(o.v, 260) && !vocab_is_end(o.v, 260));
+    assert_true(vocab_is_control(o.v, 261) && vocab_is_end(o.v, 261));
+    assert_false(vocab_is_control(o.v, 262) || vocab_is_control(o.v, 263));
+    close_opened(&o);
+}
+
 static void pieces_are_bytes_and_blanks(void **state) {
     (void)state;
     static const char *const words[] = {B "a", "b" B};
@@ -245,6 +257,7 @@ static void merges_are_made_in_the_order_of_the_list(void **state) {
     expect_ids(o.v, "aaa", false, "259 97");
     expect_ids(o.v, "a bc", false, "97 32 257");
     expect_ids(o.v, "\xc3\xa9\x01", false, "195 169 1");
+    expect_ids(o.v, "\xffz\xe4\xbd", false, "239 191 189 122 239 191 189 239 191 189"); /* no UTF-8: U+FFFD */
     assert_false(vocab_add_bos(o.v));
     close_opened(&o);
     o = open_bpe("gpt-2", words, 6, ab_first, 3);
@@ -392,6 +405,7 @@ int main(void) {
         cmocka_unit_test(the_highest_score_is_joined_first_and_the_leftmost_of_equals),
         cmocka_unit_test(words_do_not_split_where_a_token_spans_them),
         cmocka_unit_test(specials_are_found_only_where_they_may_be),
+        cmocka_unit_test(marks_are_control_tokens_unless_they_look_like_text),
         cmocka_unit_test(pieces_are_bytes_and_blanks),
         cmocka_unit_test(a_long_run_of_one_letter_takes_no_quadratic_time),
         cmocka_unit_test(phi_3_gives_its_known_answers),
