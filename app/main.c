@@ -8,7 +8,6 @@
 
 #include "app/app.h"
 #include "app/chat.h"
-#include "app/chat.h"
 #include "app/command.h"
 #include "app/script.h"
 #include "config/paths.h"
