@@ -3,14 +3,18 @@
 
 #include <stdarg.h>
 #include <stdio.h>
-#include <string.h>
 
+#include "config/utf8.h"
+
+/* Names and values from files end up in messages: whatever they hold, a message is one clean line. */
 int err_set(struct err *e, int code, const char *fmt, ...) {
     if (e) {
+        char text[2 * sizeof e->text];
         va_list ap;
         va_start(ap, fmt);
-        vsnprintf(e->text, sizeof e->text, fmt, ap);
+        vsnprintf(text, sizeof text, fmt, ap);
         va_end(ap);
+        utf8_show(text, e->text, sizeof e->text);
         e->code = code;
     }
     return code;
@@ -18,13 +22,14 @@ int err_set(struct err *e, int code, const char *fmt, ...) {
 
 int err_prefix(struct err *e, const char *fmt, ...) {
     if (!e) return 0;
-    char head[256], text[sizeof e->text];
+    char text[2 * sizeof e->text];
     va_list ap;
     va_start(ap, fmt);
-    vsnprintf(head, sizeof head, fmt, ap);
+    int n = vsnprintf(text, sizeof e->text, fmt, ap);
     va_end(ap);
-    memcpy(text, e->text, sizeof text);
-    snprintf(e->text, sizeof e->text, "%s: %.*s", head, (int)(sizeof e->text - sizeof head - 3), text);
+    size_t used = n < 0 ? 0 : (size_t)n < sizeof e->text ? (size_t)n : sizeof e->text - 1;
+    snprintf(text + used, sizeof text - used, ": %s", e->text);
+    utf8_show(text, e->text, sizeof e->text);
     return e->code;
 }
 

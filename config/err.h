@@ -20,7 +20,8 @@ struct err {
     char text[504]; /* one sentence, without a final newline; "" when code is 0 */
 };
 
-/* Fills e (may be NULL) and returns code, so that `return err_set(e, ...)` reads well. */
+/* Fills e (may be NULL) and returns code, so that `return err_set(e, ...)` reads well. Control sequences are removed, line ends become
+ * blanks, and what is too long ends in "...". Allocates nothing. */
 int err_set(struct err *e, int code, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 
 /* Puts "prefix: " before the sentence that is there. e may be NULL. Returns e->code, or 0. */

@@ -167,8 +167,8 @@ static int fill_in(const struct persona_source *s, const struct yaml_node *node,
             p += n;
             continue;
         }
-        const char *close = strstr(p, "}}"), *from = p + 2, *to = close;
-        if (!close) return fail_inside(s, node, p, e, "{{ is not closed by }}; write \\{{ where {{ itself is meant");
+        const char *close = strstr(p, "}}"), *again = strstr(p + 2, "{{"), *from = p + 2, *to = close;
+        if (!close || (again && again < close)) return fail_inside(s, node, p, e, "{{ is not closed by }}; write \\{{ where {{ itself is meant");
         while (from < to && *from == ' ') from++;
         while (to > from && to[-1] == ' ') to--;
         size_t n = (size_t)(to - from);

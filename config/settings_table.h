@@ -18,7 +18,7 @@ SETTING(SET_BUDGET, "context.budget", "--budget", SETTING_SIZE, "SIZE", 0, 0, NU
 SETTING(SET_TYPE_K, "context.type_k", "-ctk --cache-type-k", SETTING_CHOICE, "TYPE", 0, 0, "f16 f32", "f16", "Context", "type of the cached keys")
 SETTING(SET_TYPE_V, "context.type_v", "-ctv --cache-type-v", SETTING_CHOICE, "TYPE", 0, 0, "f16 f32", "f16", "Context", "type of the cached values")
 
-SETTING(SET_PERSONA, NULL, "--persona -P", SETTING_TEXT, "NAME", 0, 0, NULL, NULL, "Conversation", "persona: a shipped one, one of yours, or a file")
+SETTING(SET_PERSONA, NULL, "-P --persona", SETTING_TEXT, "NAME", 0, 0, NULL, NULL, "Conversation", "persona: a shipped one, one of yours, or a file")
 SETTING(SET_SYSTEM, "system", "-sys --system", SETTING_TEXT, "TEXT", 0, 0, NULL, NULL, "Conversation", "system prompt")
 SETTING(SET_SYSTEM_FILE, NULL, "-sysf --system-file", SETTING_PATH, "FILE", 0, 0, NULL, NULL, "Conversation", "file that holds the system prompt")
 SETTING(SET_GREETING, "greeting", "", SETTING_TEXT, "TEXT", 0, 0, NULL, NULL, "Conversation", "what the persona says first, on a terminal")

@@ -84,8 +84,8 @@ static int fail_unknown(const struct walk *w, const char *section, const struct 
         if (!strcmp(key->text, not_yet[i]))
             return err_set(w->e, ERR_FILE, "%s:%d:%d: the key %s is not supported yet", w->path, key->line, key->column, shown);
     bool found = nearest_key(w, section, key->text, near, sizeof near);
-    return err_set(w->e, ERR_FILE, "%s:%d:%d: unknown key %s%s%s%s%s", w->path, key->line, key->column, section, *section ? "." : "", shown,
-                   found ? ", nearest: " : "", found ? near : "");
+    return err_set(w->e, ERR_FILE, "%s:%d:%d: unknown key %s%s%s%s%s%s", w->path, key->line, key->column, section, *section ? "." : "", shown,
+                   found ? ", nearest: " : "", found ? near : "", strchr(key->text, ':') ? " (a colon needs a blank after it)" : "");
 }
 
 /* ---- values -------------------------------------------------------------------------------------------------------- */

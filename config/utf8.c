@@ -222,22 +222,24 @@ int utf8_stream_end(struct utf8_stream *st, struct buf *out) {
 
 char *utf8_show(const char *text, char *out, size_t size) {
     struct utf8_stream st = {0};
-    struct buf clean = {0};
-    size_t n = strnlen(text, size * 4), used = 0;
-    n -= utf8_incomplete(text, n);
-    utf8_stream_add(&st, text, n, &clean);
-    utf8_stream_end(&st, &clean);
-    for (size_t i = 0; i < clean.len; i++)
-        if (clean.data[i] == '\n' || clean.data[i] == '\t') clean.data[i] = ' ';
-    size_t room = clean.len < size ? size - 1 : size - 4; /* the dots and the NUL */
-    while (used < clean.len) {
-        size_t len = utf8_grapheme(clean.data + used, clean.len - used, NULL);
-        if (used + len > room) break;
+    size_t n = strlen(text), used = 0, cut = 0; /* cut: the last character's end that leaves room for the dots */
+    for (size_t i = 0; i < n;) {
+        char s[4];
+        uint32_t cp;
+        i += utf8_decode(text + i, n - i, &cp);
+        if (!step(&st, cp)) continue;
+        size_t len = utf8_encode(cp == '\n' || cp == '\t' ? ' ' : cp, s);
+        if (used + len >= size) {
+            used = cut;
+            memcpy(out + used, "...", 3);
+            used += 3;
+            break;
+        }
+        memcpy(out + used, s, len);
         used += len;
+        if (used + 4 <= size) cut = used;
     }
-    memcpy(out, buf_text(&clean), used);
-    strcpy(out + used, used < clean.len ? "..." : "");
-    buf_free(&clean);
+    out[used] = 0;
     return out;
 }
 

@@ -38,7 +38,7 @@ int utf8_stream_end(struct utf8_stream *st, struct buf *out); /* what is held at
 int utf8_nfc(const char *s, size_t n, struct buf *out);
 
 /* Copies text into out[0..size) as one line fit for a message: control sequences removed, line ends and tabs as blanks, cut at a
- * whole character with "..." where it is too long. Returns out. size >= 8. */
+ * whole character with "..." where it is too long. Allocates nothing. Returns out. size >= 8. */
 char *utf8_show(const char *text, char *out, size_t size);
 
 /* The entry of names[0..n) nearest to word by edit distance (case and _ for - count nothing), or NULL where none is

@@ -41,11 +41,30 @@ static void an_error_is_one_sentence_with_a_status(void **state) {
     assert_int_equal(err_set(NULL, ERR_MEMORY, "nowhere to write"), ERR_MEMORY);
 }
 
+static void an_error_is_one_clean_line_whatever_it_names(void **state) {
+    (void)state;
+    struct err e = {0};
+    char long_name[2000];
+    memset(long_name, 'n', sizeof long_name);
+    long_name[sizeof long_name - 1] = 0;
+    err_set(&e, ERR_FILE, "cannot read %s: %s", "a\x1b[2J\nb.gguf", "gone");
+    assert_string_equal(e.text, "cannot read a b.gguf: gone");
+    err_set(&e, ERR_FILE, "%sé", long_name);
+    assert_int_equal(strlen(e.text), sizeof e.text - 1);
+    assert_string_equal(e.text + sizeof e.text - 5, "n...");
+    err_prefix(&e, "%s", "tensor 3");
+    assert_memory_equal(e.text, "tensor 3: nnnn", 14);
+    assert_string_equal(e.text + sizeof e.text - 5, "n...");
+    err_prefix(&e, "%s", long_name);
+    assert_int_equal(strlen(e.text), sizeof e.text - 1);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(text_grows_and_stays_terminated),
         cmocka_unit_test(an_impossible_size_fails_and_keeps_the_content),
         cmocka_unit_test(an_error_is_one_sentence_with_a_status),
+        cmocka_unit_test(an_error_is_one_clean_line_whatever_it_names),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

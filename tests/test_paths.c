@@ -133,6 +133,7 @@ static void unreadable(const char *path, size_t max, const char *why) {
     struct buf b = {0};
     buf_add_text(&b, "kept");
     assert_int_equal(paths_read(path, max, &b, &e), ERR_FILE);
+    assert_int_equal(b.len, 4);
     assert_string_equal(buf_text(&b), "kept");
     assert_non_null(strstr(e.text, path));
     if (!strstr(e.text, why)) fail_msg("%s", e.text);

@@ -280,6 +280,7 @@ static void an_unknown_brace_word_is_shown_where_it_stands(void **state) {
     wrong("name: x\nsystem: |\n  Hello,\n  I am {{nmae}}.\n", "4:8", "unknown {{nmae}}", "{{name}}, {{date}}");
     wrong("system: \"é {{x}}\"\n", "1:12", "unknown {{x}}", "allowed");
     wrong("system: 'open {{name'\n", "1:15", "not closed", "");
+    wrong("system: '{{name} and {{date}}'\n", "1:10", "not closed", "");
     wrong("greeting: 'I am {{me}}'\n", "1:17", "unknown {{me}}", "");
 }
 

@@ -384,6 +384,7 @@ static void mistakes_in_documents_name_their_place(void **state) {
         {"config: x\n", "1:1", "unknown key config"}, /* a flag alone */
         {"\"\\e[31mx\": 1\n", "1:1", "unknown key x"},
         {"engine: x\n", "1:1", "not supported yet"},
+        {"context: {bound:64, start: 1}\n", "1:11", "nearest: context.bound (a colon needs a blank after it)"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct settings *s = opened();
@@ -395,6 +396,33 @@ static void mistakes_in_documents_name_their_place(void **state) {
             fail_msg("%s gives %d, \"%s\"", cases[i].text, rc, e.text);
         settings_close(s);
     }
+}
+
+/* Whatever is wrong with a document, the message is one clean line that begins with a place. */
+static void damaged_documents_are_refused_in_one_clean_line(void **state) {
+    (void)state;
+    static const char good[] = "description: Knows tea.\nmodel: a.gguf\nsystem: |\n  You are\n  it.\nsampling: {temp: 0.7, seed: 1}\n"
+                               "context: {bound: 8192, grow: linear:64k, step: 1GiB, keep: 12}\nstop: [\"\\nUser:\", a]\ntheme: dark\nplain: off\n";
+    static const char damage[] = "{}[]:,\"'|>-&*!%@`#\n\t {}\\?\xC3\xA9\xFF\x1B~01a";
+    uint32_t random = 1;
+    int refusals = 0;
+    for (int round = 0; round < 1500; round++) {
+        char text[sizeof good];
+        memcpy(text, good, sizeof good);
+        for (int i = 0; i <= round % 3; i++) {
+            random = random * 1664525u + 1013904223u;
+            text[(random >> 8) % (sizeof good - 1)] = damage[(random >> 20) % (sizeof damage - 1)];
+        }
+        struct settings *s = opened();
+        struct err e = {0};
+        int rc = apply(s, text, ORIGIN_CONFIG, &e);
+        if (rc && (rc != ERR_FILE || strncmp(e.text, "p.yaml:", 7) || !utf8_valid(e.text, strlen(e.text)) || strpbrk(e.text, "\n\x1B")))
+            fail_msg("%s", e.text);
+        if (rc) assert_false(settings_is_set(s, SET_DESCRIPTION));
+        refusals += rc != 0;
+        settings_close(s);
+    }
+    assert_in_range(refusals, 500, 1499);
 }
 
 static void yes_and_on_are_true_and_no_and_off_are_not(void **state) {
@@ -486,6 +514,7 @@ int main(void) {
         cmocka_unit_test(a_document_sets_values_and_remembers_where),
         cmocka_unit_test(a_document_counts_as_a_whole_or_not_at_all),
         cmocka_unit_test(mistakes_in_documents_name_their_place),
+        cmocka_unit_test(damaged_documents_are_refused_in_one_clean_line),
         cmocka_unit_test(yes_and_on_are_true_and_no_and_off_are_not),
         cmocka_unit_test(the_configuration_file_is_read_where_it_is),
         cmocka_unit_test(help_names_every_flag_and_keeps_to_the_width),

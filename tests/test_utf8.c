@@ -316,6 +316,8 @@ static void a_misspelt_name_finds_the_one_that_was_meant(void **state) {
         const char *found = utf8_nearest(cases[i].word, names, sizeof names / sizeof *names);
         if (!found != !cases[i].meant || (found && strcmp(found, cases[i].meant))) fail_msg("%s: %s", cases[i].word, found ? found : "none");
     }
+    static const char *const alike[] = {"x.y", "x_y"};
+    assert_string_equal(utf8_nearest("X-Y", alike, 2), "x_y");
     char longest[400];
     memset(longest, 't', sizeof longest);
     longest[sizeof longest - 1] = 0;
