@@ -82,18 +82,22 @@ typedef vf load_n_fn(const uint8_t *p, size_t n);
 OP vf f_load_f32(const uint8_t *p) { return f_load((const void *)p); }
 OP vf f_load_f32_n(const uint8_t *p, size_t n) { return f_load_n((const void *)p, n); }
 
-/* `rows` neighbouring rows of weights of `size` bytes a number times x: each row has two sums of LANES. */
+/* `rows` neighbouring rows of weights of `size` bytes a number times x: each row has two sums of LANES. The next rows
+ * are fetched meanwhile, in the order in which they lie: side by side is not an order that the processor foresees. */
 OP void dot_rows(const uint8_t *w, size_t stride, size_t size, load_fn *load, load_n_fn *load_n, int rows, const float *x,
                  size_t n, float *out) {
     vf s[4][2];
     size_t j = 0;
     UNROLL for (int r = 0; r < rows; r++) s[r][0] = s[r][1] = f_zero();
-    for (; j + 2 * LANES <= n; j += 2 * LANES)
+    const uint8_t *ahead = w + (size_t)rows * stride;
+    for (; j + 2 * LANES <= n; j += 2 * LANES, ahead += (size_t)rows * 2 * LANES * size) {
+        for (size_t i = 0; i < (size_t)rows * 2 * LANES * size; i += 64) __builtin_prefetch(ahead + i, 0, 2);
         UNROLL for (size_t k = 0; k < 2; k++) {
             vf v = f_load(x + j + k * LANES);
             UNROLL for (int r = 0; r < rows; r++)
                 s[r][k] = f_fma(load(w + (size_t)r * stride + (j + k * LANES) * size), v, s[r][k]);
         }
+    }
     for (; j < n; j += LANES) {
         size_t m = n - j;
         vf v = m < LANES ? f_load_n(x + j, m) : f_load(x + j);
