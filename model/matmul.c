@@ -1,7 +1,8 @@
 /* matmul: see matmul.h.
  *
- * The rows of all weight matrices of a call are cut into units, which the pool's threads take one by one from a counter: a
- * thread that is held up delays nobody. Where the cuts lie depends on the shapes alone. */
+ * The rows of all weight matrices of a call are cut into units; where the cuts lie depends on the shapes alone. Each of the pool's
+ * threads walks through a range of neighbouring units, so that it reads memory in order, and then helps the others with
+ * theirs, one unit at a time: a thread that is held up delays nobody. */
 #include "model/matmul.h"
 
 #include <assert.h>
@@ -20,6 +21,12 @@ enum {
     BLAS_ROWS = 8,     /* from this many rows of activations on OpenBLAS is used */
 };
 
+/* A thread's range of units: the next to be taken, by whomever, and the end. A cache line of its own. */
+struct range {
+    _Alignas(64) atomic_size_t next;
+    size_t end;
+};
+
 struct matmul {
     const struct kernels *kernels;
     struct pool *pool;
@@ -28,6 +35,7 @@ struct matmul {
     size_t act_bytes;
     uint8_t *scratch;  /* [threads] scratch_bytes each */
     size_t scratch_bytes;
+    struct range *range; /* [threads] */
 };
 
 /* One parallel section: the jobs of a call whose activations have one format. */
@@ -39,7 +47,6 @@ struct section {
     const float *x;
     size_t x_stride;          /* floats */
     size_t act_stride;        /* bytes */
-    atomic_size_t next;       /* the next unit to be taken */
 };
 
 static size_t round_up(size_t n, size_t unit) { return (n + unit - 1) / unit * unit; }
@@ -63,8 +70,9 @@ int matmul_open(struct matmul **out, struct pool *p, size_t max_rows, size_t max
         m->act_bytes = round_up(bytes, 64);
         m->act = aligned_alloc(64, m->act_bytes);
         m->scratch = aligned_alloc(64, m->scratch_bytes * (size_t)pool_threads(p));
+        m->range = aligned_alloc(64, sizeof *m->range * (size_t)pool_threads(p));
     }
-    if (!m->act || !m->scratch) {
+    if (!m->act || !m->scratch || !m->range) {
         matmul_close(m);
         return err_set(e, ERR_MEMORY, "no memory for products of %zu rows of %zu", max_rows, max_cols);
     }
@@ -76,11 +84,12 @@ void matmul_close(struct matmul *m) {
     if (!m) return;
     free(m->act);
     free(m->scratch);
+    free(m->range);
     free(m);
 }
 
 size_t matmul_bytes(const struct matmul *m) {
-    return sizeof *m + m->act_bytes + m->scratch_bytes * (size_t)pool_threads(m->pool);
+    return sizeof *m + m->act_bytes + (m->scratch_bytes + sizeof *m->range) * (size_t)pool_threads(m->pool);
 }
 
 static void quantize_rows(const struct section *s, size_t from, size_t to) {
@@ -139,6 +148,17 @@ static void unit_kernel(const struct section *s, const struct matmul_job *job, s
     for (size_t r = 0; r < s->n_rows; r++, p.act += p.act_stride, p.out += p.out_stride) k->one[w->type->id](&p);
 }
 
+/* Unit u of all jobs' units, one job's behind the other's. */
+static void unit_run(const struct section *s, size_t u, void *scratch) {
+    size_t each = unit_rows(s);
+    const struct matmul_job *job = s->job;
+    for (size_t n; u >= (n = round_up(job->w->rows, each) / each); job++) u -= n;
+    size_t from = u * each, rows = job->w->rows - from < each ? job->w->rows - from : each;
+    if (uses_blas(s)) unit_blas(s, job, from, rows, scratch);
+    else unit_kernel(s, job, from, rows, scratch);
+    add_bias(job, from, rows, s->n_rows);
+}
+
 static void section_thread(void *arg, int ith, int nth) {
     struct section *s = arg;
     if (s->format != ACT_F32 && s->n_rows > 1) {
@@ -148,16 +168,10 @@ static void section_thread(void *arg, int ith, int nth) {
         pool_barrier(s->m->pool);
     }
     void *scratch = s->m->scratch + (size_t)ith * s->m->scratch_bytes;
-    size_t each = unit_rows(s), first = 0, j = 0; /* first: the job's first unit */
-    for (;;) {
-        size_t u = atomic_fetch_add_explicit(&s->next, 1, memory_order_relaxed);
-        if (u >= s->n_units) return;
-        for (size_t n; u >= first + (n = round_up(s->job[j].w->rows, each) / each); j++) first += n;
-        const struct matmul_job *job = &s->job[j];
-        size_t from = (u - first) * each, rows = job->w->rows - from < each ? job->w->rows - from : each;
-        if (uses_blas(s)) unit_blas(s, job, from, rows, scratch);
-        else unit_kernel(s, job, from, rows, scratch);
-        add_bias(job, from, rows, s->n_rows);
+    for (int k = 0; k < nth; k++) {
+        struct range *range = &s->m->range[(ith + k) % nth];
+        size_t u;
+        while ((u = atomic_fetch_add_explicit(&range->next, 1, memory_order_relaxed)) < range->end) unit_run(s, u, scratch);
     }
 }
 
@@ -167,6 +181,12 @@ static void section_run(struct section *s) {
     for (size_t j = 0; j < s->n_jobs; j++) {
         assert(s->job[j].w->cols == cols);
         s->n_units += round_up(s->job[j].w->rows, each) / each;
+    }
+    int nth = pool_threads(s->m->pool);
+    for (int i = 0; i < nth; i++) {
+        size_t from;
+        pool_share(s->n_units, 1, i, nth, &from, &s->m->range[i].end);
+        atomic_store_explicit(&s->m->range[i].next, from, memory_order_relaxed);
     }
     if (s->format != ACT_F32 && s->n_rows == 1) quantize_rows(s, 0, 1);
     pool_run(s->m->pool, section_thread, s);

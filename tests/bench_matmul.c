@@ -18,16 +18,16 @@ static double now(void) {
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
-/* Seconds of the fastest of several runs over `copies` matrices (more than the caches hold, for one row). */
+/* Seconds of the fastest of `repeat` runs through `copies` matrices (of one row: more than the caches hold), each timed alone:
+ * where other programs run too, some runs are undisturbed. */
 static double time_of(struct matmul *m, struct matrix *w, size_t copies, const float *x, float *out, size_t rows, int repeat) {
     double best = 1e9;
-    for (int k = 0; k < repeat; k++) {
+    for (size_t k = 0; k < copies * (size_t)repeat; k++) {
+        struct matrix *now_w = &w[k % copies];
+        struct matmul_job job = {now_w, NULL, out, now_w->rows};
         double start = now();
-        for (size_t c = 0; c < copies; c++) {
-            struct matmul_job job = {&w[c], NULL, out, w->rows};
-            matmul_run(m, &job, 1, x, w->cols, rows);
-        }
-        double t = (now() - start) / (double)copies;
+        matmul_run(m, &job, 1, x, now_w->cols, rows);
+        double t = now() - start;
         if (t < best) best = t;
     }
     return best;
@@ -44,8 +44,8 @@ static void bench(struct matmul *m, const struct num_type *t, size_t rows, size_
         memcpy(data + i, data, bytes * copies - i < 64 * row_bytes ? bytes * copies - i : 64 * row_bytes);
     struct matrix w[COPIES];
     for (size_t c = 0; c < copies; c++) w[c] = (struct matrix){t, data + c * bytes, rows, cols, row_bytes};
-    double one = time_of(m, w, copies, x, out, 1, 7);
-    double many = rows > 20000 ? 0 : time_of(m, w, 1, x, out, MANY, 5);
+    double one = time_of(m, w, copies, x, out, 1, 20);
+    double many = rows > 20000 ? 0 : time_of(m, w, 1, x, out, MANY, 8);
     printf("%-5s %6zu x %4zu   one %6.1f GB/s %7.1f us", t->name, rows, cols, 1e-9 * (double)bytes / one, 1e6 * one);
     if (many > 0) printf("   many %7.1f GMAC/s", 1e-9 * (double)(rows * cols) * MANY / many);
     putchar('\n');
