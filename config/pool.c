@@ -2,7 +2,10 @@
  *
  * A run is announced by raising `epoch`; the last thread to end a run, or to come to a barrier, says so likewise. Whoever waits
  * for such a counter spins for some microseconds, then offers its processor to others a few times, then sleeps in the
- * kernel (futex), so that more threads than free processors cost sleep and not spinning. */
+ * kernel (futex), so that more threads than free processors cost sleep and not spinning.
+ *
+ * A worker joins a run by adding 1 to `entry`, which holds the run's number, how many have joined, and whether the run is closed to
+ * those who have not; once joined it is waited for. */
 #include "config/pool.h"
 
 #include <assert.h>
@@ -27,12 +30,17 @@ struct signal {
     atomic_uint asleep;
 };
 
+#define ENTRY_CLOSED (UINT64_C(1) << 31)
+static unsigned entry_run(uint64_t entry) { return (unsigned)(entry >> 32); }
+static int entry_joined(uint64_t entry) { return (int)(entry & (ENTRY_CLOSED - 1)); }
+
 struct pool {
-    struct signal epoch;   /* raised to start a run */
-    struct signal done;    /* raised when the last worker has ended a run */
+    struct signal epoch;   /* the number of the newest run; raised to start it */
+    struct signal done;    /* raised when the last worker may have ended a run */
     struct signal passed;  /* raised when all have come to a barrier */
-    _Alignas(64) atomic_int running; /* workers (without the caller) still in the run */
-    _Alignas(64) atomic_int arrived; /* threads waiting at the barrier */
+    _Alignas(64) _Atomic uint64_t entry; /* number of the run, ENTRY_CLOSED, workers that have joined */
+    _Alignas(64) atomic_int finished;    /* of those, how many have ended */
+    _Alignas(64) atomic_int arrived;     /* threads waiting at the barrier */
     _Alignas(64) int n_threads;
     void (*fn)(void *arg, int ith, int nth); /* NULL: end */
     void *arg;
@@ -69,14 +77,34 @@ static void signal_raise(struct signal *s) {
     if (atomic_load(&s->asleep)) syscall(SYS_futex, &s->value, FUTEX_WAKE_PRIVATE, INT32_MAX, NULL, NULL, 0);
 }
 
+/* Joins the newest run unless it is closed; *epoch becomes its number. */
+static bool worker_join(struct pool *p, unsigned *epoch) {
+    uint64_t entry = atomic_load(&p->entry);
+    do {
+        if (entry_run(entry) == *epoch) return false; /* announced, and joined already */
+        if (entry & ENTRY_CLOSED) {
+            *epoch = entry_run(entry);
+            return false;
+        }
+    } while (!atomic_compare_exchange_weak(&p->entry, &entry, entry + 1));
+    *epoch = entry_run(entry);
+    return true;
+}
+
 static void *worker_main(void *arg) {
     struct worker *w = arg;
     struct pool *p = w->pool;
-    for (unsigned epoch = 0;; epoch++) {
+    for (unsigned epoch = 0;;) {
         signal_wait(&p->epoch, epoch);
+        if (!worker_join(p, &epoch)) continue;
         if (!p->fn) return NULL;
         p->fn(p->arg, w->ith, p->n_threads);
-        if (atomic_fetch_sub(&p->running, 1) == 1) signal_raise(&p->done);
+        int finished = atomic_fetch_add(&p->finished, 1) + 1;
+        /* The caller closes the run, then looks at finished; this raises finished, then looks whether the run is closed: one
+         * of them sees the other. A raise too many does no harm. */
+        uint64_t entry = atomic_load(&p->entry);
+        bool last = finished == p->n_threads - 1 || (entry & ENTRY_CLOSED && finished == entry_joined(entry));
+        if (last) signal_raise(&p->done);
     }
 }
 
@@ -106,10 +134,27 @@ int pool_open(struct pool **out, int n_threads, struct err *e) {
     return 0;
 }
 
+static void run_start(struct pool *p, void (*fn)(void *arg, int ith, int nth), void *arg) {
+    p->fn = fn;
+    p->arg = arg;
+    atomic_store_explicit(&p->finished, 0, memory_order_relaxed);
+    uint64_t run = (unsigned)(entry_run(atomic_load_explicit(&p->entry, memory_order_relaxed)) + 1);
+    atomic_store(&p->entry, run << 32);
+    signal_raise(&p->epoch);
+}
+
+/* Returns when so many workers have ended the run. */
+static void run_end(struct pool *p, int workers) {
+    for (;;) {
+        unsigned done = atomic_load(&p->done.value);
+        if (atomic_load(&p->finished) == workers) return;
+        signal_wait(&p->done, done);
+    }
+}
+
 void pool_close(struct pool *p) {
     if (!p) return;
-    p->fn = NULL;
-    signal_raise(&p->epoch);
+    run_start(p, NULL, NULL);
     for (int i = 1; i < p->n_threads; i++) pthread_join(p->worker[i].thread, NULL);
     free(p->worker);
     free(p);
@@ -119,17 +164,16 @@ int pool_threads(const struct pool *p) { return p->n_threads; }
 
 void pool_run(struct pool *p, void (*fn)(void *arg, int ith, int nth), void *arg) {
     assert(fn);
-    if (p->n_threads == 1) {
-        fn(arg, 0, 1);
-        return;
-    }
-    unsigned done = atomic_load_explicit(&p->done.value, memory_order_relaxed);
-    p->fn = fn;
-    p->arg = arg;
-    atomic_store_explicit(&p->running, p->n_threads - 1, memory_order_relaxed);
-    signal_raise(&p->epoch);
+    if (p->n_threads > 1) run_start(p, fn, arg);
     fn(arg, 0, p->n_threads);
-    signal_wait(&p->done, done);
+    if (p->n_threads > 1) run_end(p, p->n_threads - 1);
+}
+
+void pool_run_any(struct pool *p, void (*fn)(void *arg, int ith, int nth), void *arg) {
+    assert(fn);
+    if (p->n_threads > 1) run_start(p, fn, arg);
+    fn(arg, 0, p->n_threads);
+    if (p->n_threads > 1) run_end(p, entry_joined(atomic_fetch_or(&p->entry, ENTRY_CLOSED)));
 }
 
 void pool_barrier(struct pool *p) {

@@ -19,6 +19,10 @@ int pool_threads(const struct pool *p);
 /* Calls fn(arg, ith, nth) once in each of the nth threads, and returns when all have. */
 void pool_run(struct pool *p, void (*fn)(void *arg, int ith, int nth), void *arg);
 
+/* The same for a fn that shares its work out as threads come for it: it is called in the calling thread, and in each other
+ * thread that comes before that call has returned. So a thread that the system keeps waiting is not waited for. No pool_barrier inside. */
+void pool_run_any(struct pool *p, void (*fn)(void *arg, int ith, int nth), void *arg);
+
 /* Inside fn: waits until all threads of this run have come here. */
 void pool_barrier(struct pool *p);
 

@@ -42,7 +42,7 @@ struct matmul {
 struct section {
     struct matmul *m;
     const struct matmul_job *job;
-    size_t n_jobs, n_units, n_rows;
+    size_t n_jobs, n_rows;
     enum act_format format;
     const float *x;
     size_t x_stride;          /* floats */
@@ -92,14 +92,12 @@ size_t matmul_bytes(const struct matmul *m) {
     return sizeof *m + m->act_bytes + (m->scratch_bytes + sizeof *m->range) * (size_t)pool_threads(m->pool);
 }
 
-static void quantize_rows(const struct section *s, size_t from, size_t to) {
+static void quantize_row(const struct section *s, size_t r) {
     const struct kernels *k = s->m->kernels;
     size_t cols = s->job->w->cols;
-    for (size_t r = from; r < to; r++) {
-        void *act = s->m->act + r * s->act_stride;
-        if (s->format == ACT_32) k->quantize_32(s->x + r * s->x_stride, act, cols);
-        else k->quantize_256(s->x + r * s->x_stride, act, cols);
-    }
+    void *act = s->m->act + r * s->act_stride;
+    if (s->format == ACT_32) k->quantize_32(s->x + r * s->x_stride, act, cols);
+    else k->quantize_256(s->x + r * s->x_stride, act, cols);
 }
 
 static bool uses_blas(const struct section *s) { return s->format == ACT_F32 && s->n_rows >= BLAS_ROWS; }
@@ -159,37 +157,53 @@ static void unit_run(const struct section *s, size_t u, void *scratch) {
     add_bias(job, from, rows, s->n_rows);
 }
 
-static void section_thread(void *arg, int ith, int nth) {
-    struct section *s = arg;
-    if (s->format != ACT_F32 && s->n_rows > 1) {
-        size_t from, to;
-        pool_share(s->n_rows, 1, ith, nth, &from, &to);
-        quantize_rows(s, from, to);
-        pool_barrier(s->m->pool);
-    }
-    void *scratch = s->m->scratch + (size_t)ith * s->m->scratch_bytes;
-    for (int k = 0; k < nth; k++) {
-        struct range *range = &s->m->range[(ith + k) % nth];
-        size_t u;
-        while ((u = atomic_fetch_add_explicit(&range->next, 1, memory_order_relaxed)) < range->end) unit_run(s, u, scratch);
+/* Shares n units out among the threads' ranges. */
+static void share_out(struct matmul *m, size_t n) {
+    int nth = pool_threads(m->pool);
+    for (int i = 0; i < nth; i++) {
+        size_t from;
+        pool_share(n, 1, i, nth, &from, &m->range[i].end);
+        atomic_store_explicit(&m->range[i].next, from, memory_order_relaxed);
     }
 }
 
+/* The next unit for thread ith: of its own range, then of the others'. */
+static bool take_unit(struct matmul *m, int ith, int nth, size_t *unit) {
+    for (int k = 0; k < nth; k++) {
+        struct range *range = &m->range[(ith + k) % nth];
+        if (atomic_load_explicit(&range->next, memory_order_relaxed) >= range->end) continue;
+        *unit = atomic_fetch_add_explicit(&range->next, 1, memory_order_relaxed);
+        if (*unit < range->end) return true;
+    }
+    return false;
+}
+
+static void quantize_thread(void *arg, int ith, int nth) {
+    struct section *s = arg;
+    for (size_t r; take_unit(s->m, ith, nth, &r);) quantize_row(s, r);
+}
+
+static void multiply_thread(void *arg, int ith, int nth) {
+    struct section *s = arg;
+    void *scratch = s->m->scratch + (size_t)ith * s->m->scratch_bytes;
+    for (size_t u; take_unit(s->m, ith, nth, &u);) unit_run(s, u, scratch);
+}
+
 static void section_run(struct section *s) {
-    size_t cols = s->job->w->cols, each = unit_rows(s);
+    size_t cols = s->job->w->cols, each = unit_rows(s), n_units = 0;
     s->act_stride = s->format == ACT_F32 ? s->x_stride * sizeof(float) : kernels_act_bytes(s->format, cols);
+    if (s->format != ACT_F32 && s->n_rows > 1) {
+        share_out(s->m, s->n_rows);
+        pool_run_any(s->m->pool, quantize_thread, s);
+    } else if (s->format != ACT_F32) {
+        quantize_row(s, 0);
+    }
     for (size_t j = 0; j < s->n_jobs; j++) {
         assert(s->job[j].w->cols == cols);
-        s->n_units += round_up(s->job[j].w->rows, each) / each;
+        n_units += round_up(s->job[j].w->rows, each) / each;
     }
-    int nth = pool_threads(s->m->pool);
-    for (int i = 0; i < nth; i++) {
-        size_t from;
-        pool_share(s->n_units, 1, i, nth, &from, &s->m->range[i].end);
-        atomic_store_explicit(&s->m->range[i].next, from, memory_order_relaxed);
-    }
-    if (s->format != ACT_F32 && s->n_rows == 1) quantize_rows(s, 0, 1);
-    pool_run(s->m->pool, section_thread, s);
+    share_out(s->m, n_units);
+    pool_run_any(s->m->pool, multiply_thread, s);
 }
 
 void matmul_run(struct matmul *m, const struct matmul_job *job, size_t n_jobs, const float *x, size_t x_stride,

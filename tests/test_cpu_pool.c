@@ -82,6 +82,40 @@ static void every_thread_runs_the_function_once_in_each_run(void **state) {
     pool_close(NULL);
 }
 
+/* A heap of 100 tasks; whoever comes takes some. */
+struct heap {
+    atomic_int next, done, calls;
+};
+
+static void take_tasks(void *arg, int ith, int nth) {
+    struct heap *h = arg;
+    atomic_fetch_add(&h->calls, 1);
+    while (atomic_fetch_add(&h->next, 1) < 100) {
+        if (ith == nth - 1 && atomic_load(&h->done) == 7) work(); /* is waited for though the heap is empty meanwhile */
+        atomic_fetch_add(&h->done, 1);
+    }
+}
+
+static void shared_work_is_done_whoever_comes(void **state) {
+    (void)state;
+    for (int n = 1; n <= 5; n++) {
+        struct pool *p;
+        assert_int_equal(pool_open(&p, n, NULL), 0);
+        struct counts c = {.nth = n};
+        for (int i = 0; i < 600; i++) {
+            struct heap h = {0}; /* gone after each round: nobody may come late */
+            pool_run_any(p, take_tasks, &h);
+            assert_int_equal(atomic_load(&h.done), 100);
+            assert_true(atomic_load(&h.calls) >= 1 && atomic_load(&h.calls) <= n);
+            if (i % 100 == 0) work(); /* the workers sleep meanwhile */
+            if (i % 10) continue;
+            pool_run(p, count_call, &c); /* runs that want everybody in between */
+            assert_int_equal(atomic_load(&c.calls), n * (i / 10 + 1));
+        }
+        pool_close(p);
+    }
+}
+
 static void meet_often(void *arg, int ith, int nth) {
     struct counts *c = arg;
     for (int i = 0; i < 64; i++) {
@@ -132,6 +166,7 @@ int main(void) {
         cmocka_unit_test(the_environment_lowers_the_instruction_set_and_never_raises_it),
         cmocka_unit_test(the_processor_has_a_name_a_count_and_an_instruction_set),
         cmocka_unit_test(every_thread_runs_the_function_once_in_each_run),
+        cmocka_unit_test(shared_work_is_done_whoever_comes),
         cmocka_unit_test(nobody_passes_a_barrier_before_all_have_come),
         cmocka_unit_test(shares_cover_everything_once_in_whole_units),
     };
