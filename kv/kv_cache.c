@@ -155,7 +155,8 @@ int kv_begin(struct kv *c, int seq, const int32_t *token, uint32_t n, size_t fir
     if (size_batch(c, n)) return err_set(e, ERR_MEMORY, "no memory for a batch of %u tokens", n);
     int rc = make_room(c, seq, n, e);
     if (rc) return rc;
-    if (kv_seq_reserve(s, c->cells.n, index + n)) return err_set(e, ERR_MEMORY, "no memory to remember %zu tokens", index + n);
+    /* room for as many tokens as there are cells at once: decoding allocates nothing until the cache grows */
+    if (kv_seq_reserve(s, c->cells.n, index + n > c->cells.n ? index + n : c->cells.n)) return err_set(e, ERR_MEMORY, "no memory to remember %zu tokens", index + n);
     memcpy(s->token + index, token, n * sizeof *token);
     uint32_t limit = c->cells.n < c->config.bound ? c->cells.n : c->config.bound;
     if (!kv_cells_find(&c->cells, limit, n, r->cell)) return err_set(e, ERR_MEMORY, "no %u free cells among %u", n, limit);
