@@ -76,6 +76,9 @@ $(BUILD)/tests/test_%: $(BUILD)/tests/test_%.o $(SUPPORT) $(BUILD)/libkvetch.a
 $(BUILD)/tests/bench_%: $(BUILD)/tests/bench_%.o $(SUPPORT) $(BUILD)/libkvetch.a
 	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $(filter %.o,$^) $(BUILD)/libkvetch.a $(LIBS) -lcmocka
 
+# Counts the allocations of the project's own code.
+$(BUILD)/tests/test_session: LDFLAGS += -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc,--wrap=aligned_alloc
+
 # A program that tests/test_screen.c drives in a terminal.
 $(BUILD)/tests/demo_ui: $(BUILD)/tests/demo_ui.o $(BUILD)/libkvetch.a
 	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS)

@@ -196,7 +196,7 @@ static int turn_take(struct turn *t, int32_t token, struct err *e) {
     int rc = t->out->tokens.n == t->cap ? turn_make_room(t, e) : 0;
     if (!rc && (rc = stream_add(&t->stream, token, begins_text(t), &t->out->text))) err_set(e, rc, "no memory for more of the reply");
     if (rc) return rc;
-    t->end[t->out->tokens.n] = t->out->text.len + t->stream.held.len;
+    t->end[t->out->tokens.n] = t->stream.n_clean;
     t->out->tokens.id[t->out->tokens.n++] = token;
     t->out->n_completion++;
     turn_show(t, shown, token);

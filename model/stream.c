@@ -44,7 +44,9 @@ static size_t possible_stop(const struct stream *s) {
 int stream_add(struct stream *s, int32_t token, bool strip_first, struct buf *text) {
     buf_clear(&s->piece);
     int rc = strip_first ? vocab_decode(s->vocab, &token, 1, false, true, &s->piece) : vocab_piece(s->vocab, token, false, &s->piece);
+    size_t before = s->held.len;
     if (rc || (rc = utf8_stream_add(&s->utf8, buf_text(&s->piece), s->piece.len, &s->held))) return rc;
+    s->n_clean += s->held.len - before;
     size_t show = find_stop(s);
     if (!s->found) show = s->held.len - possible_stop(s);
     if ((rc = buf_add(text, buf_text(&s->held), show))) return rc;

@@ -19,6 +19,7 @@ struct stream {
     struct utf8_stream utf8;
     struct buf piece;   /* bytes of one token */
     struct buf held;    /* clean text that is not shown yet */
+    size_t n_clean;     /* bytes of clean text so far, shown, held, or part of the stop string */
     const char *found;  /* the stop string that ended the text, or NULL */
 };
 
