@@ -496,6 +496,132 @@ static void vi_mode_and_half_key_sequences_work(void **state) {
     tmux_see_no("draft");
 }
 
+/* ---- the program itself ---- */
+
+static char kvetch_path[PATH_MAX], model_path[PATH_MAX];
+
+static int needs_program(void **state) {
+    if (needs_tmux(state) != 0) return -1;
+    const char *data = getenv("KVETCH_TEST_DATA"), *program = getenv("KVETCH");
+    char path[PATH_MAX];
+    snprintf(path, sizeof path, "%s/stories260K/stories260K.gguf", data && *data ? data : "../shared/data");
+    if (!realpath(program && *program ? program : "build/kvetch", kvetch_path)) kvetch_path[0] = 0;
+    if (!realpath(path, model_path)) model_path[0] = 0;
+    return 0;
+}
+
+/* Starts kvetch with the model and greedy sampling; true where both are there. */
+static bool start_kvetch(int columns, int rows, const char *flags) {
+    char command[3 * PATH_MAX];
+    if (!kvetch_path[0] || !model_path[0]) {
+        print_message("missing: %s\n", kvetch_path[0] ? "stories260K/stories260K.gguf" : "build/kvetch");
+        return false;
+    }
+    snprintf(command, sizeof command, "trap : INT; before=$(stty -g); %s -m %s --temp 0 %s; echo status $?; test \"$before\" = \"$(stty -g)\" && echo terminal as before; cat",
+             kvetch_path, model_path, flags);
+    tmux_start(columns, rows, command);
+    return true;
+}
+
+/* With this a reply of the little model never ends: it says "time a time a time ..." until it is stopped. */
+#define ENDLESS "--repeat-penalty 0.3"
+
+static void a_chat_streams_resizes_leaves_and_resumes(void **state) {
+    (void)state;
+    if (!start_kvetch(80, 24, "")) skip();
+    tmux_see("idle");
+    tmux_see(" ctx 0/256 of 2048 ");
+    say("Once upon a time");
+    tmux_resize(40, 10);
+    tmux_see_no(" ctx 0/256");
+    tmux_see("idle");
+    for (int i = 0; i < 6; i++) tmux_key("PPage");
+    tmux_see("> Once upon a time");
+    tmux_see(", there was a little girl named");
+    tmux_resize(100, 30);
+    tmux_see("there was a little girl named Lily. She loved to play outside in the park.");
+    tmux_see(" t/s");
+    assert_string_equal(row(tmux_screen(), 0), "> Once upon a time");
+    tmux_key("C-d");
+    tmux_see("status 0");
+    tmux_see("terminal as before");
+    assert_true(start_kvetch(80, 24, "--continue"));
+    tmux_see("> Once upon a time");
+    tmux_see("there was a little girl named Lily. She loved to play outside in the park.");
+    tmux_see("idle");
+    say("The dog");
+    tmux_see("> The dog");
+    tmux_see(" t/s");
+}
+
+static void ctrl_c_in_a_reply_keeps_its_beginning_also_for_the_next_start(void **state) {
+    (void)state;
+    if (!start_kvetch(80, 24, ENDLESS)) skip();
+    tmux_see("idle");
+    say("Once upon a time");
+    tmux_see("time a time a time");
+    tmux_see("writing");
+    tmux_key("C-c");
+    tmux_see("stopped");
+    tmux_see("idle");
+    tmux_key("C-c");
+    tmux_see("Ctrl-C again leaves");
+    tmux_key("C-c");
+    tmux_see("status 0");
+    assert_true(start_kvetch(80, 24, "--continue"));
+    tmux_see("time a time a time");
+    tmux_see("idle");
+}
+
+static void a_terminal_that_goes_away_costs_nothing_that_was_said(void **state) {
+    (void)state;
+    char command[100];
+    if (!start_kvetch(80, 24, ENDLESS)) skip();
+    tmux_see("idle");
+    say("Once upon a time");
+    tmux_see("time a time a time");
+    snprintf(command, sizeof command, "pkill -HUP -P %s kvetch", tmux_format("#{pane_pid}"));
+    assert_int_equal(system(command), 0);
+    tmux_see("status 130");
+    tmux_see("terminal as before");
+    assert_true(start_kvetch(80, 24, "--continue"));
+    tmux_see("> Once upon a time");
+    tmux_see("time a time a time");
+}
+
+static void past_the_bound_the_talk_goes_on_and_what_left_is_shown(void **state) {
+    (void)state;
+    if (!start_kvetch(80, 24, "-c 256 -n 60 " ENDLESS)) skip();
+    tmux_see("idle");
+    for (int i = 0; i < 7; i++) {
+        char text[40];
+        snprintf(text, sizeof text, "Turn %d of the talk", i);
+        say(text);
+        tmux_see(text);
+        tmux_see("idle");
+    }
+    tmux_see("/256 of 256");
+    tmux_key("C-Home");
+    tmux_see("> Turn 0 of the talk");
+    for (int i = 0; i < 40 && !strstr(tmux_screen(), "above here the model no longer sees"); i++) tmux_key("NPage");
+    tmux_see("above here the model no longer sees");
+}
+
+static void the_plain_program_answers_and_gives_the_prompt_back(void **state) {
+    (void)state;
+    if (!start_kvetch(100, 24, "--plain")) skip();
+    tmux_see(">");
+    say("Once upon a time");
+    tmux_see("> Once upon a time\n, there was a little girl named Lily. She loved to play outside in the park.");
+    tmux_see(" t/s");
+    tmux_type("half");
+    tmux_see("\n> half");
+    tmux_key("C-u");
+    tmux_key("C-d");
+    tmux_see("status 0");
+    tmux_see("terminal as before");
+}
+
 int main(int argc, char **argv) {
     (void)argc, (void)argv;
     char self[PATH_MAX] = "";
@@ -503,6 +629,7 @@ int main(int argc, char **argv) {
     snprintf(demo_path, sizeof demo_path, "%s/demo_ui", dirname(self));
     setenv("INPUTRC", "/dev/null", 1);
 #define SCREEN(test) cmocka_unit_test_setup_teardown(test, needs_tmux, stop)
+#define PROGRAM(test) cmocka_unit_test_setup_teardown(test, needs_program, stop)
     const struct CMUnitTest tests[] = {
         SCREEN(a_line_is_answered_between_transcript_and_input_stands_the_bar),
         SCREEN(ctrl_c_stops_a_reply_and_what_is_there_stays),
@@ -524,6 +651,11 @@ int main(int argc, char **argv) {
         SCREEN(the_line_front_end_streams_and_restores_its_prompt),
         SCREEN(other_locales_and_terminals_still_show_everything),
         SCREEN(vi_mode_and_half_key_sequences_work),
+        PROGRAM(a_chat_streams_resizes_leaves_and_resumes),
+        PROGRAM(ctrl_c_in_a_reply_keeps_its_beginning_also_for_the_next_start),
+        PROGRAM(a_terminal_that_goes_away_costs_nothing_that_was_said),
+        PROGRAM(past_the_bound_the_talk_goes_on_and_what_left_is_shown),
+        PROGRAM(the_plain_program_answers_and_gives_the_prompt_back),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
