@@ -222,8 +222,7 @@ static void phi_3_gives_its_known_answers(void **state) { (void)state; check_kno
 /* Ids 0..255 are the bytes, then come these words and, the last two, a control token and a user-defined one. */
 enum { BPE_WORDS = 256 };
 
-static struct opened open_bpe(const char *pre, const char *const *word, size_t n, const char *const *merge, size_t n_merges) {
-    struct support_gguf b = {0};
+static void build_bpe(struct support_gguf *b, const char *pre, const char *const *word, size_t n, const char *const *merge, size_t n_merges) {
     const char *token[512];
     int32_t attrs[512];
     char bytes[256][3] = {{0}};
@@ -240,11 +239,16 @@ static struct opened open_bpe(const char *pre, const char *const *word, size_t n
         token[BPE_WORDS + i] = word[i];
         attrs[BPE_WORDS + i] = i + 2 == n ? VOCAB_CONTROL : i + 1 == n ? VOCAB_USER : VOCAB_NORMAL;
     }
-    support_gguf_text(&b, "tokenizer.ggml.model", "gpt2");
-    support_gguf_text(&b, "tokenizer.ggml.pre", pre);
-    support_gguf_texts(&b, "tokenizer.ggml.tokens", token, BPE_WORDS + n);
-    support_gguf_array(&b, "tokenizer.ggml.token_type", GGUF_I32, attrs, BPE_WORDS + n, 4);
-    support_gguf_texts(&b, "tokenizer.ggml.merges", merge, n_merges);
+    support_gguf_text(b, "tokenizer.ggml.model", "gpt2");
+    support_gguf_text(b, "tokenizer.ggml.pre", pre);
+    support_gguf_texts(b, "tokenizer.ggml.tokens", token, BPE_WORDS + n);
+    support_gguf_array(b, "tokenizer.ggml.token_type", GGUF_I32, attrs, BPE_WORDS + n, 4);
+    support_gguf_texts(b, "tokenizer.ggml.merges", merge, n_merges);
+}
+
+static struct opened open_bpe(const char *pre, const char *const *word, size_t n, const char *const *merge, size_t n_merges) {
+    struct support_gguf b = {0};
+    build_bpe(&b, pre, word, n, merge, n_merges);
     return open_built(&b);
 }
 
@@ -400,6 +404,46 @@ static void wrong_tables_are_refused_by_name(void **state) {
     expect_refusal(&b, "tokenizer.ggml.pre: found \"strange\"");
 }
 
+/* Opens what the bytes hold, if it can, and uses it. */
+static void use_bytes(const char *bytes, size_t n) {
+    char *path = support_file(bytes, n);
+    struct gguf *g;
+    struct vocab *v = NULL;
+    struct err e = {0};
+    int rc = gguf_open(&g, path, &e);
+    if (!rc) rc = vocab_open(&v, g, &e);
+    if (rc && !strstr(e.text, "found")) fail_msg("%d: \"%s\"", rc, e.text);
+    struct vocab_tokens t = {0};
+    struct buf b = {0};
+    static const char text[] = "abc  ab <stop>\n123";
+    if (!rc && !vocab_encode(v, text, strlen(text), true, &t, &e)) vocab_decode(v, t.id, t.n, true, true, &b);
+    for (uint32_t i = 0; !rc && i < vocab_size(v); i++) vocab_piece(v, (int32_t)i, true, &b);
+    buf_free(&b);
+    vocab_tokens_free(&t);
+    vocab_close(v);
+    gguf_close(g);
+    unlink(path);
+    free(path);
+}
+
+static void no_damaged_vocabulary_crashes(void **state) {
+    (void)state;
+    static const char *const words[] = {"ab", "bc", "abc", "<stop>", "<user>"}, *const merges[] = {"b c", "a b", "a bc"};
+    struct support_gguf b = {0};
+    struct buf f = {0};
+    build_bpe(&b, "llama-bpe", words, 5, merges, 3);
+    support_gguf_u32(&b, "tokenizer.ggml.eos_token_id", 3);
+    support_gguf_bytes(&b, &f);
+    for (size_t i = 0; i < f.len; i += i < 400 || i + 400 > f.len ? 1 : 13) {
+        static const char change[] = {1, 8, 64, (char)0xff};
+        f.data[i] ^= change[i % 4];
+        use_bytes(f.data, f.len);
+        f.data[i] ^= change[i % 4];
+    }
+    buf_free(&f);
+    support_gguf_free(&b);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_highest_score_is_joined_first_and_the_leftmost_of_equals),
@@ -419,6 +463,7 @@ int main(void) {
         cmocka_unit_test(falcon_gives_its_known_answers),
         cmocka_unit_test(qwen2_gives_its_known_answers),
         cmocka_unit_test(wrong_tables_are_refused_by_name),
+        cmocka_unit_test(no_damaged_vocabulary_crashes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
