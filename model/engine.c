@@ -135,8 +135,8 @@ void model_get_info(const struct model *m, struct model_info *info) {
 #define SHOWN_BYTES 60u  /* of a string */
 #define SHOWN_ITEMS 6u   /* of an array */
 
-/* A file's text as one clean line: it may hold anything. */
-static int describe_text(struct buf *out, struct gguf_text t) {
+/* A file's text, which may hold anything, as a clean part of a line, between two marks. */
+static int describe_text(struct buf *out, struct gguf_text t, const char *mark) {
     struct utf8_stream clean = {0};
     struct buf line = {0};
     size_t n = t.n < SHOWN_BYTES ? t.n : SHOWN_BYTES;
@@ -145,7 +145,7 @@ static int describe_text(struct buf *out, struct gguf_text t) {
     if (!rc) rc = utf8_stream_end(&clean, &line);
     for (size_t i = 0; i < line.len; i++)
         if (line.data[i] == '\n' || line.data[i] == '\t') line.data[i] = ' ';
-    if (!rc) rc = buf_printf(out, "\"%s\"%s", buf_text(&line), n < t.n ? "..." : "");
+    if (!rc) rc = buf_printf(out, "%s%s%s%s", mark, buf_text(&line), mark, n < t.n ? "..." : "");
     buf_free(&line);
     return rc;
 }
@@ -167,7 +167,7 @@ static void describe_value(struct buf *out, const struct gguf_kv *kv) {
         if (i) buf_add_text(out, ", ");
         if (type == GGUF_STRING) {
             at = gguf_next_text(kv, at, &text);
-            describe_text(out, text);
+            describe_text(out, text, "\"");
         } else {
             describe_number(out, kv, type, i);
         }
@@ -177,7 +177,7 @@ static void describe_value(struct buf *out, const struct gguf_kv *kv) {
 
 static void describe_tensor(struct buf *out, const struct gguf_tensor *t) {
     const char *type = num_id_name(t->type_id);
-    describe_text(out, t->name);
+    describe_text(out, t->name, "");
     buf_printf(out, ": ");
     for (uint32_t i = 0; i < t->n_dims; i++) buf_printf(out, "%s%llu", i ? " x " : "", (unsigned long long)t->dim[i]);
     if (type) buf_printf(out, " %s\n", type);
@@ -187,7 +187,7 @@ static void describe_tensor(struct buf *out, const struct gguf_tensor *t) {
 int model_describe(const struct model *m, bool verbose, struct buf *out, struct err *e) {
     const struct gguf *g = m->gguf;
     for (size_t i = 0; i < g->n_kv; i++) {
-        describe_text(out, g->kv[i].key);
+        describe_text(out, g->kv[i].key, "");
         buf_add_text(out, " = ");
         describe_value(out, &g->kv[i]);
         buf_add_char(out, '\n');
