@@ -34,7 +34,10 @@ static uint64_t loop_read(const void *p, size_t bytes) {
         _mm_prefetch((const char *)(x + i) + 2048, _MM_HINT_T0);
         a = _mm512_add_epi64(a, _mm512_load_si512(x + i));
     }
-    return (uint64_t)_mm512_reduce_add_epi64(a);
+    uint64_t lane[8], sum = 0; /* the compiler's own reduction adds signed numbers, which may not overflow */
+    _mm512_storeu_si512(lane, a);
+    for (int i = 0; i < 8; i++) sum += lane[i];
+    return sum;
 }
 
 const struct measure_loops measure_avx512 = {loop_f32, loop_int8, loop_read};
