@@ -15,6 +15,7 @@
 
 /* Appends bytes as valid UTF-8 text: what is none, and NUL, becomes U+FFFD. */
 static void add_valid(struct buf *out, const char *s, size_t n) {
+    if (!n) return; /* s may be NULL then */
     if (utf8_valid(s, n) && !memchr(s, 0, n)) {
         buf_add(out, s, n);
         return;
