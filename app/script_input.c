@@ -2,6 +2,7 @@
 #include "app/script_input.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -11,6 +12,7 @@
 #include "config/paths.h"
 #include "config/utf8.h"
 
+#define WAITING_MS 3000
 #define MAX_PROMPT_BYTES ((size_t)1 << 30)
 
 /* Appends bytes as valid UTF-8 text: what is none, and NUL, becomes U+FFFD. */
@@ -32,6 +34,12 @@ static void add_valid(struct buf *out, const char *s, size_t n) {
 static void add_part(struct buf *to, const char *s, size_t n) {
     if (to->len && n) buf_add_text(to, "\n\n");
     add_valid(to, s, n);
+}
+
+/* A program that was given a prompt and then seems to hang may have inherited a stdin that nobody ends. */
+static void say_waiting(void) {
+    struct pollfd p = {.fd = STDIN_FILENO, .events = POLLIN};
+    if (!poll(&p, 1, WAITING_MS)) fputs("kvetch: waiting for more of the prompt on stdin (none is meant: add < /dev/null)\n", stderr);
 }
 
 /* All of stdin, one final newline dropped. */
@@ -65,7 +73,7 @@ static int add_file(struct script_input *in, const char *path, struct err *e) {
 int script_input_open(struct script_input *in, const struct settings *s, const char *words, bool name_stdin, struct err *e) {
     const char *prompt = settings_text(s, SET_PROMPT), *file = settings_text(s, SET_PROMPT_FILE), *turns = settings_text(s, SET_TURNS);
     *in = (struct script_input){.read_stdin = name_stdin || !isatty(STDIN_FILENO), .turns = turns != NULL,
-                                .separator = turns && *turns == '0' ? 0 : '\n'};
+                                .quiet = settings_bool(s, SET_QUIET), .separator = turns && *turns == '0' ? 0 : '\n'};
     if (prompt) {
         add_part(&in->given, prompt, strlen(prompt));
         in->has_given = true;
@@ -102,6 +110,7 @@ static int next_record(struct script_input *in, struct buf *text, bool *got, str
 
 static int whole_prompt(struct script_input *in, struct buf *text, bool *got, struct err *e) {
     struct buf rest = {0};
+    if (in->read_stdin && in->has_given && !in->quiet) say_waiting();
     int rc = in->read_stdin ? read_all(&rest, e) : 0;
     buf_add(text, in->given.data, in->given.len);
     add_part(text, rest.data, rest.len);
