@@ -20,7 +20,9 @@ static const struct {
     [PATH_STATE] = {"XDG_STATE_HOME", ".local/state"},
 };
 
-static int no_memory(const char *path, struct err *e) { return err_set(e, ERR_MEMORY, "%s: no memory for the path", path); }
+static int no_memory(const char *path, struct err *e) {
+    return err_set(e, ERR_MEMORY, "%s: no memory for the path", path);
+}
 
 static int add_home(struct buf *out, struct err *e) {
     const char *home = getenv("HOME");

@@ -1,4 +1,5 @@
-/* persona: see persona.h. A persona is a chain of sources, from the one that was asked for to the one that extends nothing. */
+/* persona: see persona.h. A persona is a chain of sources, from the one that was asked for to the one that extends
+ * nothing. */
 #include "config/persona.h"
 
 #include <stdio.h>
@@ -13,7 +14,8 @@
 #define MAX_CHAIN 16
 
 /* Top-level keys of a persona that are settings or sections of settings. */
-static const char *const setting_keys[] = {"description", "model", "system", "greeting", "sampling", "context", "stop", "theme", NULL};
+static const char *const setting_keys[] = {"description", "model", "system", "greeting", "sampling",
+                                           "context",     "stop",  "theme",  NULL};
 /* Those that are read here. */
 static const char *const own_keys[] = {"name", "extends", "examples", NULL};
 
@@ -22,7 +24,9 @@ struct chain {
     size_t n;
 };
 
-static int no_memory(struct err *e) { return err_set(e, ERR_MEMORY, "no memory for the persona"); }
+static int no_memory(struct err *e) {
+    return err_set(e, ERR_MEMORY, "no memory for the persona");
+}
 
 static int fail(const struct persona_source *s, const struct yaml_node *at, struct err *e, const char *what) {
     return err_set(e, ERR_FILE, "%s:%d:%d: %s", s->path, at->line, at->column, what);
@@ -34,7 +38,7 @@ static bool is_one_of(const char *const *names, const char *name) {
     return false;
 }
 
-/* ---- checking ------------------------------------------------------------------------------------------------------ */
+/* ---- checking ---- */
 
 /* The text of a top-level key, NULL where it is absent. */
 static int get_text(const struct persona_source *s, const char *key, const char **text, struct err *e) {
@@ -64,7 +68,7 @@ static int check_keys(const struct persona_source *s, struct err *e) {
     return 0;
 }
 
-/* ---- the chain ------------------------------------------------------------------------------------------------------- */
+/* ---- the chain ---- */
 
 static void chain_free(struct chain *c) {
     while (c->n) persona_source_free(&c->source[--c->n]);
@@ -106,8 +110,10 @@ static int chain_extend(struct chain *c, bool *more, struct err *e) {
         if (same_source(&c->source[i], next)) rc = fail_cycle(c, i, at, e);
     /* a mistake inside the other file names its own place; that there is no such file is this one's mistake */
     if (rc && !next->path) err_prefix(e, "%s:%d:%d", last->path, at->line, at->column);
-    if (rc) persona_source_free(next);
-    else c->n++;
+    if (rc)
+        persona_source_free(next);
+    else
+        c->n++;
     return rc;
 }
 
@@ -134,10 +140,11 @@ static const struct persona_source *chain_find(const struct chain *c, const char
     return NULL;
 }
 
-/* ---- {{name}} -------------------------------------------------------------------------------------------------------- */
+/* ---- {{name}} ---- */
 
-/* Where needle first stands at or after a node in the file as it was written; the node's own place where it does not. */
-static int fail_inside(const struct persona_source *s, const struct yaml_node *node, const char *needle, struct err *e, const char *what) {
+/* Fails where needle first stands at or after a node in the file as it was written, or at the node itself. */
+static int fail_inside(const struct persona_source *s, const struct yaml_node *node, const char *needle, struct err *e,
+                       const char *what) {
     const char *text = buf_text(&s->text), *end = text + s->text.len, *found;
     int line = 1, column = 1;
     const char *p = text;
@@ -158,7 +165,8 @@ struct variable {
 };
 
 /* Copies text with what stands in double braces filled in. */
-static int fill_in(const struct persona_source *s, const struct yaml_node *node, const struct variable *vars, struct buf *out, struct err *e) {
+static int fill_in(const struct persona_source *s, const struct yaml_node *node, const struct variable *vars,
+                   struct buf *out, struct err *e) {
     for (const char *p = node->text; *p;) {
         bool escaped = !strncmp(p, "\\{{", 3);
         if (escaped || strncmp(p, "{{", 2)) {
@@ -168,7 +176,8 @@ static int fill_in(const struct persona_source *s, const struct yaml_node *node,
             continue;
         }
         const char *close = strstr(p, "}}"), *again = strstr(p + 2, "{{"), *from = p + 2, *to = close;
-        if (!close || (again && again < close)) return fail_inside(s, node, p, e, "{{ is not closed by }}; write \\{{ where {{ itself is meant");
+        if (!close || (again && again < close))
+            return fail_inside(s, node, p, e, "{{ is not closed by }}; write \\{{ where {{ itself is meant");
         while (from < to && *from == ' ') from++;
         while (to > from && to[-1] == ' ') to--;
         size_t n = (size_t)(to - from);
@@ -187,14 +196,16 @@ static int fill_in(const struct persona_source *s, const struct yaml_node *node,
     return out->failed ? no_memory(e) : 0;
 }
 
-static int set_filled_in(const struct chain *c, const char *key, enum setting_id id, const char *name, struct settings *settings, struct err *e) {
+static int set_filled_in(const struct chain *c, const char *key, enum setting_id id, const char *name,
+                         struct settings *settings, struct err *e) {
     const struct persona_source *s = chain_find(c, key);
     if (!s) return 0;
     const struct yaml_node *node = yaml_get(s->doc, key);
     char date[16];
     time_t now = time(NULL);
     struct tm tm;
-    if (!localtime_r(&now, &tm) || !strftime(date, sizeof date, "%Y-%m-%d", &tm)) return err_set(e, ERR_FAILED, "the clock tells no date");
+    if (!localtime_r(&now, &tm) || !strftime(date, sizeof date, "%Y-%m-%d", &tm))
+        return err_set(e, ERR_FAILED, "the clock tells no date");
     const struct variable vars[] = {{"name", name}, {"date", date}, {"version", KVETCH_VERSION}, {NULL, NULL}};
     struct buf text = {0}, place = {0};
     int rc = fill_in(s, node, vars, &text, e);
@@ -205,9 +216,10 @@ static int set_filled_in(const struct chain *c, const char *key, enum setting_id
     return rc;
 }
 
-/* ---- opening --------------------------------------------------------------------------------------------------------- */
+/* ---- opening ---- */
 
-static int read_example(const struct persona_source *s, const struct yaml_node *node, struct persona_example *x, struct err *e) {
+static int read_example(const struct persona_source *s, const struct yaml_node *node, struct persona_example *x,
+                        struct err *e) {
     static const char wanted[] = "an example is a map of two texts: {user: ..., assistant: ...}";
     const struct yaml_node *user = yaml_get(node, "user"), *assistant = yaml_get(node, "assistant");
     if (!user || !assistant) return fail(s, node, e, wanted);
@@ -286,7 +298,7 @@ void persona_close(struct persona *p) {
     free(p);
 }
 
-/* ---- the list -------------------------------------------------------------------------------------------------------- */
+/* ---- the list ---- */
 
 static int fill_entry(struct persona_entry *x, const char *name, struct err *e) {
     struct settings *s;

@@ -12,16 +12,20 @@
 
 #define MAX_BYTES (1u << 20)
 
-static int no_memory(struct err *e) { return err_set(e, ERR_MEMORY, "no memory for the personas"); }
+static int no_memory(struct err *e) {
+    return err_set(e, ERR_MEMORY, "no memory for the personas");
+}
 
-/* ---- names --------------------------------------------------------------------------------------------------------- */
+/* ---- names ---- */
 
 static bool ends_with(const char *text, const char *end) {
     size_t n = strlen(text), m = strlen(end);
     return n > m && !strcmp(text + n - m, end);
 }
 
-static bool is_path(const char *name) { return strchr(name, '/') || ends_with(name, ".yaml") || ends_with(name, ".yml"); }
+static bool is_path(const char *name) {
+    return strchr(name, '/') || ends_with(name, ".yaml") || ends_with(name, ".yml");
+}
 
 static const struct persona_file *find_shipped(const char *name) {
     for (const struct persona_file *f = persona_files; f->name; f++)
@@ -42,7 +46,9 @@ static int add_name(char ***names, size_t *n, const char *name, size_t len) {
     return 0;
 }
 
-static int by_name(const void *a, const void *b) { return strcmp(*(char *const *)a, *(char *const *)b); }
+static int by_name(const void *a, const void *b) {
+    return strcmp(*(char *const *)a, *(char *const *)b);
+}
 
 /* The user's folder may be absent or unreadable: then there are none. */
 static int add_users(char ***names, size_t *n) {
@@ -50,7 +56,8 @@ static int add_users(char ***names, size_t *n) {
     DIR *d = paths_home(PATH_CONFIG, "personas", &folder, NULL) ? NULL : opendir(folder.data);
     int rc = 0;
     for (struct dirent *f; d && !rc && (f = readdir(d));)
-        if (f->d_name[0] != '.' && ends_with(f->d_name, ".yaml")) rc = add_name(names, n, f->d_name, strlen(f->d_name) - 5);
+        if (f->d_name[0] != '.' && ends_with(f->d_name, ".yaml"))
+            rc = add_name(names, n, f->d_name, strlen(f->d_name) - 5);
     if (d) closedir(d);
     buf_free(&folder);
     if (*n) qsort(*names, *n, sizeof **names, by_name);
@@ -61,7 +68,8 @@ int persona_source_names(char ***out, size_t *n, struct err *e) {
     *n = 0;
     *out = calloc(1, sizeof **out);
     int rc = *out ? add_users(out, n) : ERR_MEMORY;
-    for (const struct persona_file *f = persona_files; f->name && !rc; f++) rc = add_name(out, n, f->name, strlen(f->name));
+    for (const struct persona_file *f = persona_files; f->name && !rc; f++)
+        rc = add_name(out, n, f->name, strlen(f->name));
     if (!rc) return 0;
     persona_source_names_free(*out);
     *out = NULL;
@@ -93,7 +101,7 @@ static int fail_unknown(const char *name, struct err *e) {
     return rc;
 }
 
-/* ---- finding and reading --------------------------------------------------------------------------------------------- */
+/* ---- finding and reading ---- */
 
 /* A path as written in from's file, or on the command line. */
 static int resolve(const char *written, const struct persona_source *from, struct buf *out, struct err *e) {
@@ -121,8 +129,10 @@ static int set_file(struct persona_source *s, struct buf *path, const char *id, 
     const char *base = strrchr(path->data, '/');
     base = base ? base + 1 : path->data;
     size_t n = strlen(base);
-    if (ends_with(base, ".yaml")) n -= 5;
-    else if (ends_with(base, ".yml")) n -= 4;
+    if (ends_with(base, ".yaml"))
+        n -= 5;
+    else if (ends_with(base, ".yml"))
+        n -= 4;
     s->name = strndup(base, n);
     int rc = paths_read(path->data, MAX_BYTES, &s->text, e);
     char *whole = rc || id ? NULL : realpath(path->data, NULL);
@@ -148,10 +158,14 @@ static int find(struct persona_source *s, const char *name, const struct persona
         own = !path.failed && path.len && paths_is_file(path.data);
     }
     const struct persona_file *shipped = own ? NULL : find_shipped(name);
-    if (own) rc = set_file(s, &path, name, e);
-    else if (shipped) rc = set_shipped(s, shipped, e);
-    else if (itself) rc = err_set(e, ERR_FILE, "%s extends itself, and no shipped persona has that name", name);
-    else rc = fail_unknown(name, e);
+    if (own)
+        rc = set_file(s, &path, name, e);
+    else if (shipped)
+        rc = set_shipped(s, shipped, e);
+    else if (itself)
+        rc = err_set(e, ERR_FILE, "%s extends itself, and no shipped persona has that name", name);
+    else
+        rc = fail_unknown(name, e);
     buf_free(&path);
     return rc;
 }
@@ -161,7 +175,8 @@ int persona_source_open(struct persona_source *s, const char *name, const struct
     int rc = find(s, name, from, e);
     if (!rc) rc = yaml_parse(&s->doc, s->path, buf_text(&s->text), s->text.len, e);
     if (!rc && s->doc->kind != YAML_MAP)
-        rc = err_set(e, ERR_FILE, "%s:%d:%d: a persona must be a map: lines of \"key: value\"", s->path, s->doc->line, s->doc->column);
+        rc = err_set(e, ERR_FILE, "%s:%d:%d: a persona must be a map: lines of \"key: value\"", s->path, s->doc->line,
+                     s->doc->column);
     return rc;
 }
 

@@ -1,7 +1,8 @@
-/* settings: see settings.h. Here: the table, and values by origin. Text to values: settings_value.c; flags and help: settings_args.c;
- * documents: settings_yaml.c.
+/* settings: see settings.h. Here: the table, and values by origin. Text to values: settings_value.c; flags and help:
+ * settings_args.c; documents: settings_yaml.c.
  *
- * Every origin keeps its own value of a setting; the strongest one that is there counts. So nothing is lost when a persona is left. */
+ * Every origin keeps its own value of a setting; the strongest one that is there counts. So nothing is lost when a
+ * persona is left. */
 #include "config/settings.h"
 
 #include <assert.h>
@@ -64,9 +65,11 @@ const struct setting *setting_find_flag(const char *flag) {
     return NULL;
 }
 
-/* ---- values -------------------------------------------------------------------------------------------------------- */
+/* ---- values ---- */
 
-static int no_memory(struct err *e) { return err_set(e, ERR_MEMORY, "no memory for the settings"); }
+static int no_memory(struct err *e) {
+    return err_set(e, ERR_MEMORY, "no memory for the settings");
+}
 
 static void drop(struct settings *s, enum setting_id id, enum setting_origin origin) {
     if (!s->value[id][origin]) return;
@@ -121,7 +124,8 @@ void settings_take(struct settings *s, struct settings *from) {
     settings_close(from);
 }
 
-int settings_set(struct settings *s, enum setting_id id, const char *text, enum setting_origin origin, const char *where, struct err *e) {
+int settings_set(struct settings *s, enum setting_id id, const char *text, enum setting_origin origin,
+                 const char *where, struct err *e) {
     const struct setting *d = setting_get(id);
     struct settings_value *old = s->value[id][origin];
     bool append = d->type == SETTING_LIST && old;
@@ -153,7 +157,8 @@ void settings_forget(struct settings *s, enum setting_origin origin) {
 }
 
 /* The value that counts; *origin (may be NULL) says whose. NULL: unset. */
-static const struct settings_value *strongest(const struct settings *s, enum setting_id id, enum setting_origin *origin) {
+static const struct settings_value *strongest(const struct settings *s, enum setting_id id,
+                                              enum setting_origin *origin) {
     assert((unsigned)id < SETTING_COUNT);
     int o = ORIGIN_COMMAND;
     while (o > ORIGIN_DEFAULT && !s->value[id][o]) o--;
@@ -167,7 +172,9 @@ enum setting_origin settings_origin(const struct settings *s, enum setting_id id
     return origin;
 }
 
-bool settings_is_set(const struct settings *s, enum setting_id id) { return settings_origin(s, id) != ORIGIN_DEFAULT; }
+bool settings_is_set(const struct settings *s, enum setting_id id) {
+    return settings_origin(s, id) != ORIGIN_DEFAULT;
+}
 
 const char *settings_where(const struct settings *s, enum setting_id id) {
     const struct settings_value *v = strongest(s, id, NULL);
@@ -209,11 +216,16 @@ size_t settings_list(const struct settings *s, enum setting_id id, const char *c
 static void add_quoted(const char *text, struct buf *out) {
     buf_add_char(out, '"');
     for (const char *p = text; *p; p++) {
-        if (*p == '\n') buf_add_text(out, "\\n");
-        else if (*p == '\t') buf_add_text(out, "\\t");
-        else if (*p == '"' || *p == '\\') buf_printf(out, "\\%c", *p);
-        else if ((unsigned char)*p < ' ' || *p == 127) buf_printf(out, "\\u%04x", (unsigned)(unsigned char)*p);
-        else buf_add_char(out, *p);
+        if (*p == '\n')
+            buf_add_text(out, "\\n");
+        else if (*p == '\t')
+            buf_add_text(out, "\\t");
+        else if (*p == '"' || *p == '\\')
+            buf_printf(out, "\\%c", *p);
+        else if ((unsigned char)*p < ' ' || *p == 127)
+            buf_printf(out, "\\u%04x", (unsigned)(unsigned char)*p);
+        else
+            buf_add_char(out, *p);
     }
     buf_add_char(out, '"');
 }

@@ -29,13 +29,15 @@ static int fail_unknown(const char *flag, struct err *e) {
     struct buf store = {0};
     const char *nearest = utf8_nearest(flag, names, all_flags(names, &store));
     utf8_show(flag, shown, sizeof shown);
-    int rc = err_set(e, ERR_USAGE, "unknown flag %s%s%s; see --help, and write -- before a text that begins with -", shown,
-                     nearest ? ", nearest: " : "", nearest ? nearest : "");
+    int rc = err_set(e, ERR_USAGE, "unknown flag %s%s%s; see --help, and write -- before a text that begins with -",
+                     shown, nearest ? ", nearest: " : "", nearest ? nearest : "");
     buf_free(&store);
     return rc;
 }
 
-static bool takes_any_text(const struct setting *d) { return d->type == SETTING_TEXT || d->type == SETTING_LIST; }
+static bool takes_any_text(const struct setting *d) {
+    return d->type == SETTING_TEXT || d->type == SETTING_LIST;
+}
 
 /* The flag argv[*i], and where it needs one the value after it: *i is left at the last word used. */
 static int parse_flag(struct settings *s, int argc, char **argv, int *i, struct err *e) {
@@ -53,8 +55,9 @@ static int parse_flag(struct settings *s, int argc, char **argv, int *i, struct 
         if (*i + 1 >= argc) return err_set(e, ERR_USAGE, "%s needs a value: %s %s", flag, flag, d->value_name);
         value = argv[++*i];
         if (!takes_any_text(d) && setting_find_flag(value))
-            return err_set(e, ERR_USAGE, "%s needs a value: %s %s; the flag %s follows instead (if that is the value: %s=%s)", flag, flag,
-                           d->value_name, value, flag, value);
+            return err_set(e, ERR_USAGE,
+                           "%s needs a value: %s %s; the flag %s follows instead (if that is the value: %s=%s)", flag,
+                           flag, d->value_name, value, flag, value);
     }
     return settings_set(s, d->id, value, ORIGIN_FLAG, flag, e);
 }
@@ -75,7 +78,7 @@ int settings_parse_args(struct settings *s, int argc, char **argv, const char **
     return 0;
 }
 
-/* ---- help ---------------------------------------------------------------------------------------------------------- */
+/* ---- help ---- */
 
 #define HELP_INDENT 30
 
@@ -88,8 +91,10 @@ static void add_spellings(const struct setting *d, struct buf *out) {
         buf_add(out, word, n);
         gap = ", ";
     }
-    if (d->type == SETTING_OPTIONAL) buf_printf(out, "[=%s]", d->value_name);
-    else if (d->value_name) buf_printf(out, " %s", d->value_name);
+    if (d->type == SETTING_OPTIONAL)
+        buf_printf(out, "[=%s]", d->value_name);
+    else if (d->value_name)
+        buf_printf(out, " %s", d->value_name);
 }
 
 /* What the help line says, with the choices and the default. */

@@ -22,7 +22,7 @@ bool settings_value_word(const char **at, const char **word, size_t *n) {
     return true;
 }
 
-/* ---- numbers ------------------------------------------------------------------------------------------------------- */
+/* ---- numbers ---- */
 
 /* strtod with a decimal point whatever the locale, without hexadecimals, infinities and blanks. */
 static bool parse_real(const char *text, double *x, const char **end) {
@@ -49,8 +49,8 @@ static const struct {
     const char *name;
     double factor;
 } units[] = {
-    {"k", 0x1p10},   {"KiB", 0x1p10}, {"M", 0x1p20},  {"MiB", 0x1p20}, {"G", 0x1p30},  {"GiB", 0x1p30}, {"T", 0x1p40},
-    {"TiB", 0x1p40}, {"kB", 1e3},     {"MB", 1e6},    {"GB", 1e9},     {"TB", 1e12},   {"B", 1},        {"", 1},
+    {"k", 0x1p10},   {"KiB", 0x1p10}, {"M", 0x1p20}, {"MiB", 0x1p20}, {"G", 0x1p30}, {"GiB", 0x1p30}, {"T", 0x1p40},
+    {"TiB", 0x1p40}, {"kB", 1e3},     {"MB", 1e6},   {"GB", 1e9},     {"TB", 1e12},  {"B", 1},        {"", 1},
 };
 
 bool setting_parse_size(const char *text, int64_t *bytes, bool *unit) {
@@ -70,9 +70,11 @@ bool setting_parse_size(const char *text, int64_t *bytes, bool *unit) {
     return false;
 }
 
-static bool in_range(const struct setting *d, double x) { return (d->min == 0 && d->max == 0) || (x >= d->min && x <= d->max); }
+static bool in_range(const struct setting *d, double x) {
+    return (d->min == 0 && d->max == 0) || (x >= d->min && x <= d->max);
+}
 
-/* ---- what is allowed ----------------------------------------------------------------------------------------------- */
+/* ---- what is allowed ---- */
 
 static void add_number(struct buf *out, double x) {
     char digits[40];
@@ -87,8 +89,10 @@ static void add_choices(const struct setting *d, struct buf *out) {
     size_t n;
     while (settings_value_word(&at, &word, &n)) {
         buf_add_text(out, gap);
-        if (n == 1 && *word == 'N') buf_add_text(out, "a whole number");
-        else buf_add(out, word, n);
+        if (n == 1 && *word == 'N')
+            buf_add_text(out, "a whole number");
+        else
+            buf_add(out, word, n);
         gap = ", ";
     }
 }
@@ -121,7 +125,7 @@ void settings_value_allowed(const struct setting *d, struct buf *out) {
     }
 }
 
-/* ---- one reader a type: 0, ERR_USAGE (the caller says what is allowed), or another code with its message in e ---------- */
+/* ---- one reader a type: 0, ERR_USAGE (the caller says what is allowed), or another code with its message in e ---- */
 
 static int read_flag(struct settings_value *v, const struct setting *d, const char *text, struct err *e) {
     static const char *const names[] = {"false", "true", "off", "on", "no", "yes", "0", "1"};
@@ -167,13 +171,14 @@ static int read_path(struct settings_value *v, const struct setting *d, const ch
     return rc;
 }
 
-/* How many bytes of text the choice word[0..n) itself covers: all of them, or in the forms of SETTING_FORM what stands before a
- * number; (size_t)-1: text is not of that form. */
+/* How many bytes of text the choice word[0..n) itself covers: all of them, or in the forms of SETTING_FORM what stands
+ * before a number; (size_t)-1: text is not of that form. */
 static size_t match_choice(const struct setting *d, const char *word, size_t n, const char *text) {
     size_t len = strlen(text);
     int64_t number;
     const char *colon = memchr(word, ':', n);
-    if (d->type == SETTING_FORM && n == 1 && *word == 'N') return parse_int(text, &number) && in_range(d, (double)number) ? 0 : (size_t)-1;
+    if (d->type == SETTING_FORM && n == 1 && *word == 'N')
+        return parse_int(text, &number) && in_range(d, (double)number) ? 0 : (size_t)-1;
     size_t head = d->type == SETTING_FORM && colon ? (size_t)(colon - word) + 1 : n;
     if (len < head || strncasecmp(text, word, head)) return (size_t)-1;
     if (head < n) return setting_parse_size(text + head, &number, NULL) && number > 0 ? head : (size_t)-1;
@@ -212,9 +217,10 @@ static int read_item(struct settings_value *v, const struct setting *d, const ch
 }
 
 static int (*const readers[])(struct settings_value *, const struct setting *, const char *, struct err *) = {
-    [SETTING_FLAG] = read_flag,   [SETTING_BOOL] = read_flag,   [SETTING_INT] = read_int,       [SETTING_REAL] = read_real,
-    [SETTING_SIZE] = read_size,   [SETTING_TEXT] = read_text,   [SETTING_PATH] = read_path,     [SETTING_CHOICE] = read_choice,
-    [SETTING_LIST] = read_item,   [SETTING_FORM] = read_choice, [SETTING_OPTIONAL] = read_optional,
+    [SETTING_FLAG] = read_flag,   [SETTING_BOOL] = read_flag,         [SETTING_INT] = read_int,
+    [SETTING_REAL] = read_real,   [SETTING_SIZE] = read_size,         [SETTING_TEXT] = read_text,
+    [SETTING_PATH] = read_path,   [SETTING_CHOICE] = read_choice,     [SETTING_LIST] = read_item,
+    [SETTING_FORM] = read_choice, [SETTING_OPTIONAL] = read_optional,
 };
 
 /* The choice that was probably meant, or NULL; malloc'd words live in out. */
@@ -238,27 +244,31 @@ static int refuse(const struct setting *d, const char *text, const char *place, 
     struct buf allowed = {0};
     settings_value_allowed(d, &allowed);
     utf8_show(text, shown, sizeof shown);
-    int rc = err_set(e, ERR_USAGE, "%s: %s%s%s cannot be used%s%s; allowed: %s", place, *text ? "'" : "", *text ? shown : "an empty text",
-                     *text ? "'" : "", meant ? ", nearest: " : "", meant ? meant : "", buf_text(&allowed));
+    int rc = err_set(e, ERR_USAGE, "%s: %s%s%s cannot be used%s%s; allowed: %s", place, *text ? "'" : "",
+                     *text ? shown : "an empty text", *text ? "'" : "", meant ? ", nearest: " : "", meant ? meant : "",
+                     buf_text(&allowed));
     buf_free(&allowed);
     return rc;
 }
 
-int settings_value_parse(struct settings_value *v, const struct setting *d, const char *text, const char *place, struct err *e) {
+int settings_value_parse(struct settings_value *v, const struct setting *d, const char *text, const char *place,
+                         struct err *e) {
     int rc = readers[d->type](v, d, text, e);
     if (rc == ERR_USAGE) return refuse(d, text, place, e);
     if (rc) {
         err_prefix(e, "%s", place);
         return rc;
     }
-    if (d->type != SETTING_LIST && !(v->text = strdup(text))) return err_set(e, ERR_MEMORY, "%s: no memory for a setting", place);
+    if (d->type != SETTING_LIST && !(v->text = strdup(text)))
+        return err_set(e, ERR_MEMORY, "%s: no memory for a setting", place);
     return 0;
 }
 
 int settings_value_copy(struct settings_value *v, const struct settings_value *from) {
     *v = (struct settings_value){.i = from->i, .d = from->d};
     bool bad = (from->text && !(v->text = strdup(from->text))) || (from->use && !(v->use = strdup(from->use))) ||
-               (from->where && !(v->where = strdup(from->where))) || (from->n && !(v->item = calloc(from->n, sizeof *v->item)));
+               (from->where && !(v->where = strdup(from->where))) ||
+               (from->n && !(v->item = calloc(from->n, sizeof *v->item)));
     for (; !bad && v->n < from->n; v->n++) bad = !(v->item[v->n] = strdup(from->item[v->n]));
     if (bad) settings_value_free(v);
     return bad ? ERR_MEMORY : 0;

@@ -27,7 +27,7 @@ static bool is_extra(const struct walk *w, const char *key) {
     return false;
 }
 
-/* ---- unknown keys -------------------------------------------------------------------------------------------------- */
+/* ---- unknown keys ---- */
 
 /* Sections are what stands before the dot of a key. */
 static bool is_section(const char *name) {
@@ -47,33 +47,40 @@ static void add_name(const char *names[], size_t *n, const char *name) {
     if (*n < MAX_NAMES) names[(*n)++] = name;
 }
 
-/* Writes the key that was probably meant, as in "sampling.temp"; false where none is near. */
-static bool nearest_key(const struct walk *w, const char *section, const char *key, char *out, size_t size) {
-    const struct setting *same = setting_find_key(key);
-    if (same) return snprintf(out, size, "%s", same->key) > 0; /* the right key in the wrong section */
-    const char *names[MAX_NAMES];
-    char sections[SETTING_COUNT][32];
-    size_t n = 0, prefix = strlen(section), n_sections = 0;
+/* The names that may stand in a section; "" is the top level, whose sections' own names are kept in heads. */
+static size_t section_names(const struct walk *w, const char *section, const char *names[], char heads[][32]) {
+    size_t n = 0, prefix = strlen(section);
     for (int id = 0; id < SETTING_COUNT; id++) {
         const char *full = setting_get((enum setting_id)id)->key;
         const char *dot = full ? strchr(full, '.') : NULL;
-        if (!full) continue;
-        if (*section && dot && (size_t)(dot - full) == prefix && !strncmp(full, section, prefix)) add_name(names, &n, dot + 1);
-        if (!*section && !dot) add_name(names, &n, full);
-        if (!*section && dot) {
-            snprintf(sections[n_sections], sizeof sections[0], "%.*s", (int)(dot - full), full);
-            add_name(names, &n, sections[n_sections++]);
-        }
+        size_t head = dot ? (size_t)(dot - full) : 0;
+        if (*section && dot && head == prefix && !strncmp(full, section, head)) add_name(names, &n, dot + 1);
+        if (*section || !full) continue;
+        snprintf(heads[id], sizeof heads[id], "%.*s", (int)head, full);
+        add_name(names, &n, dot ? heads[id] : full);
     }
     for (const char *const *x = w->extra; !*section && x && *x; x++) add_name(names, &n, *x);
-    const char *near = utf8_nearest(key, names, n);
-    if (near) return snprintf(out, size, "%s%s%s", section, *section ? "." : "", near) > 0;
-    for (int id = (int)(n = 0); id < SETTING_COUNT; id++) { /* any section's keys, by their last part */
+    return n;
+}
+
+/* The last parts of the keys of all sections. */
+static size_t last_names(const char *names[]) {
+    size_t n = 0;
+    for (int id = 0; id < SETTING_COUNT; id++) {
         const char *full = setting_get((enum setting_id)id)->key, *dot = full ? strchr(full, '.') : NULL;
-        if (dot) names[n++] = dot + 1;
+        if (dot) add_name(names, &n, dot + 1);
     }
-    near = utf8_nearest(key, names, n);
-    same = near ? setting_find_key(near) : NULL;
+    return n;
+}
+
+/* Writes the key that was probably meant, as in "sampling.temp"; false where none is near. */
+static bool nearest_key(const struct walk *w, const char *section, const char *key, char *out, size_t size) {
+    const char *names[MAX_NAMES], *near = NULL;
+    char heads[SETTING_COUNT][32];
+    const struct setting *same = setting_find_key(key); /* the right key in the wrong section */
+    if (!same && (near = utf8_nearest(key, names, section_names(w, section, names, heads))))
+        return snprintf(out, size, "%s%s%s", section, *section ? "." : "", near) > 0;
+    if (!same && (near = utf8_nearest(key, names, last_names(names)))) same = setting_find_key(near);
     return same && snprintf(out, size, "%s", same->key) > 0;
 }
 
@@ -82,22 +89,32 @@ static int fail_unknown(const struct walk *w, const char *section, const struct 
     utf8_show(key->text, shown, sizeof shown);
     for (size_t i = 0; !*section && i < sizeof not_yet / sizeof *not_yet; i++)
         if (!strcmp(key->text, not_yet[i]))
-            return err_set(w->e, ERR_FILE, "%s:%d:%d: the key %s is not supported yet", w->path, key->line, key->column, shown);
+            return err_set(w->e, ERR_FILE, "%s:%d:%d: the key %s is not supported yet", w->path, key->line, key->column,
+                           shown);
     bool found = nearest_key(w, section, key->text, near, sizeof near);
-    return err_set(w->e, ERR_FILE, "%s:%d:%d: unknown key %s%s%s%s%s%s", w->path, key->line, key->column, section, *section ? "." : "", shown,
-                   found ? ", nearest: " : "", found ? near : "", strchr(key->text, ':') ? " (a colon needs a blank after it)" : "");
+    return err_set(w->e, ERR_FILE, "%s:%d:%d: unknown key %s%s%s%s%s%s", w->path, key->line, key->column, section,
+                   *section ? "." : "", shown, found ? ", nearest: " : "", found ? near : "",
+                   strchr(key->text, ':') ? " (a colon needs a blank after it)" : "");
 }
 
-/* ---- values -------------------------------------------------------------------------------------------------------- */
+/* ---- values ---- */
 
 static int fail_type(const struct walk *w, const struct setting *d, const struct yaml_node *at, const char *found) {
     static const char *const wanted[] = {
-        [SETTING_FLAG] = "true or false",  [SETTING_BOOL] = "true or false", [SETTING_INT] = "a whole number",
-        [SETTING_REAL] = "a number",       [SETTING_SIZE] = "a size as 512MiB, or auto",
-        [SETTING_TEXT] = "a text",         [SETTING_PATH] = "a path",        [SETTING_CHOICE] = "a name",
-        [SETTING_LIST] = "a text or a list of texts", [SETTING_FORM] = "a name or a number", [SETTING_OPTIONAL] = "a text",
+        [SETTING_FLAG] = "true or false",
+        [SETTING_BOOL] = "true or false",
+        [SETTING_INT] = "a whole number",
+        [SETTING_REAL] = "a number",
+        [SETTING_SIZE] = "a size as 512MiB, or auto",
+        [SETTING_TEXT] = "a text",
+        [SETTING_PATH] = "a path",
+        [SETTING_CHOICE] = "a name",
+        [SETTING_LIST] = "a text or a list of texts",
+        [SETTING_FORM] = "a name or a number",
+        [SETTING_OPTIONAL] = "a text",
     };
-    return err_set(w->e, ERR_FILE, "%s:%d:%d: %s must be %s, not %s", w->path, at->line, at->column, d->key, wanted[d->type], found);
+    return err_set(w->e, ERR_FILE, "%s:%d:%d: %s must be %s, not %s", w->path, at->line, at->column, d->key,
+                   wanted[d->type], found);
 }
 
 static bool never_quoted(enum setting_type t) {
@@ -135,7 +152,8 @@ static int walk_map(const struct walk *w, const char *section, const struct yaml
         const struct yaml_node *key = map->key[i], *item = map->item[i];
         if (!*section && is_extra(w, key->text)) continue;
         struct buf full = {0};
-        if (buf_printf(&full, "%s%s%s", section, *section ? "." : "", key->text)) return err_set(w->e, ERR_MEMORY, "%s: no memory to read it", w->path);
+        if (buf_printf(&full, "%s%s%s", section, *section ? "." : "", key->text))
+            return err_set(w->e, ERR_MEMORY, "%s: no memory to read it", w->path);
         const struct setting *d = strchr(key->text, '.') ? NULL : setting_find_full_key(full.data);
         buf_free(&full);
         int rc;
@@ -152,13 +170,16 @@ static int walk_map(const struct walk *w, const char *section, const struct yaml
     return 0;
 }
 
-int settings_apply_yaml(struct settings *s, const struct yaml_node *doc, const char *path, enum setting_origin origin, const char *const *extra, struct err *e) {
+int settings_apply_yaml(struct settings *s, const struct yaml_node *doc, const char *path, enum setting_origin origin,
+                        const char *const *extra, struct err *e) {
     struct walk w = {.path = path, .origin = origin, .extra = extra, .e = e};
     if (doc->kind != YAML_MAP) return fail(&w, doc, "the file must be a map: lines of \"key: value\"");
     int rc = settings_copy(&w.s, s, e);
     if (!rc) rc = walk_map(&w, "", doc);
-    if (!rc) settings_take(s, w.s);
-    else settings_close(w.s);
+    if (!rc)
+        settings_take(s, w.s);
+    else
+        settings_close(w.s);
     return rc;
 }
 

@@ -16,7 +16,8 @@ static size_t announced(unsigned char c) {
     return c < 0xF5 ? 4 : 0;
 }
 
-/* May c be the second byte after lead? Excludes overlong forms, surrogates and what lies above U+10FFFF (Unicode, table 3-7). */
+/* May c be the second byte after lead? Excludes overlong forms, surrogates and what lies above U+10FFFF (Unicode, table
+ * 3-7). */
 static bool second_fits(unsigned char lead, unsigned char c) {
     switch (lead) {
     case 0xE0: return c >= 0xA0 && c <= 0xBF;
@@ -78,16 +79,17 @@ size_t utf8_incomplete(const char *s, size_t n) {
     return 0;
 }
 
-/* ---- columns ------------------------------------------------------------------------------------------------------- */
+/* ---- columns ---- */
 
-/* Terminal columns of a code point on its own: utf8proc's, and where terminals (and the C library's wcwidth, which ncurses goes by)
- * differ from it, theirs. */
+/* Terminal columns of a code point on its own: utf8proc's, and where terminals (and the C library's wcwidth, which
+ * ncurses goes by) differ from it, theirs. */
 static int columns_of(uint32_t cp) {
     if (cp < 0x20 || (cp >= 0x7F && cp < 0xA0)) return 0;
     const utf8proc_property_t *p = utf8proc_get_property((utf8proc_int32_t)cp);
     if (p->category == UTF8PROC_CATEGORY_MC || p->boundclass == UTF8PROC_BOUNDCLASS_PREPEND) return 1;
-    if (p->boundclass == UTF8PROC_BOUNDCLASS_V || p->boundclass == UTF8PROC_BOUNDCLASS_T) return 0; /* drawn into the syllable */
-    if (cp >= 0x4DC0 && cp <= 0x4DFF) return 2;                                                      /* hexagrams */
+    if (p->boundclass == UTF8PROC_BOUNDCLASS_V || p->boundclass == UTF8PROC_BOUNDCLASS_T)
+        return 0;                               /* drawn into the syllable */
+    if (cp >= 0x4DC0 && cp <= 0x4DFF) return 2; /* hexagrams */
     return p->charwidth > 2 ? 2 : (int)p->charwidth;
 }
 
@@ -125,7 +127,7 @@ size_t utf8_width(const char *s, size_t n) {
     return columns;
 }
 
-/* ---- the stream ---------------------------------------------------------------------------------------------------- */
+/* ---- the stream ---- */
 
 /* What a control sequence is made of (ECMA-48):
  *
@@ -136,7 +138,9 @@ size_t utf8_width(const char *s, size_t n) {
  */
 enum stream_state { STREAM_TEXT, STREAM_ESC, STREAM_INTERMEDIATE, STREAM_CSI, STREAM_STRING, STREAM_STRING_ESC };
 
-static bool is_override(uint32_t cp) { return (cp >= 0x202A && cp <= 0x202E) || (cp >= 0x2066 && cp <= 0x2069); }
+static bool is_override(uint32_t cp) {
+    return (cp >= 0x202A && cp <= 0x202E) || (cp >= 0x2066 && cp <= 0x2069);
+}
 
 static unsigned char after_escape(uint32_t cp) {
     if (cp == '[') return STREAM_CSI;
@@ -148,9 +152,12 @@ static unsigned char after_escape(uint32_t cp) {
 /* One code point in text: true where it is to be shown. */
 static bool step_text(struct utf8_stream *st, uint32_t cp) {
     if (cp == '\n' || cp == '\t') return true;
-    if (cp == 0x1B) st->state = STREAM_ESC;
-    else if (cp == 0x9B) st->state = STREAM_CSI;
-    else if (cp == 0x9D || cp == 0x90 || cp == 0x98 || cp == 0x9E || cp == 0x9F) st->state = STREAM_STRING;
+    if (cp == 0x1B)
+        st->state = STREAM_ESC;
+    else if (cp == 0x9B)
+        st->state = STREAM_CSI;
+    else if (cp == 0x9D || cp == 0x90 || cp == 0x98 || cp == 0x9E || cp == 0x9F)
+        st->state = STREAM_STRING;
     return cp >= 0x20 && !(cp >= 0x7F && cp < 0xA0) && !is_override(cp);
 }
 
@@ -169,16 +176,22 @@ static bool step(struct utf8_stream *st, uint32_t cp) {
     switch (st->state) {
     case STREAM_ESC: st->state = after_escape(cp); break;
     case STREAM_INTERMEDIATE:
-        if (cp == 0x1B) st->state = STREAM_ESC;
-        else if (cp >= 0x30) st->state = STREAM_TEXT;
+        if (cp == 0x1B)
+            st->state = STREAM_ESC;
+        else if (cp >= 0x30)
+            st->state = STREAM_TEXT;
         break;
     case STREAM_CSI:
-        if (cp == 0x1B) st->state = STREAM_ESC;
-        else if (cp >= 0x40) st->state = STREAM_TEXT;
+        if (cp == 0x1B)
+            st->state = STREAM_ESC;
+        else if (cp >= 0x40)
+            st->state = STREAM_TEXT;
         break;
     case STREAM_STRING:
-        if (cp == 0x1B) st->state = STREAM_STRING_ESC;
-        else if (cp == 0x07 || cp == 0x9C) st->state = STREAM_TEXT;
+        if (cp == 0x1B)
+            st->state = STREAM_STRING_ESC;
+        else if (cp == 0x07 || cp == 0x9C)
+            st->state = STREAM_TEXT;
         break;
     default: /* ESC in a string: ST, or another sequence */
         st->state = cp == '\\' ? STREAM_TEXT : after_escape(cp);
@@ -205,7 +218,8 @@ int utf8_stream_add(struct utf8_stream *st, const char *bytes, size_t n, struct 
             st->n_held = 0;
             continue;
         }
-        /* the last byte does not go on with what was held: that is one U+FFFD (Unicode, section 3.9), and the byte starts anew */
+        /* the last byte does not go on with what was held: that is one U+FFFD (Unicode, section 3.9), and the byte
+         * starts anew */
         bool had = st->n_held > 1;
         stream_take(st, "\xFF", 1, out);
         st->n_held = 0;
@@ -243,19 +257,20 @@ char *utf8_show(const char *text, char *out, size_t size) {
     return out;
 }
 
-/* ---- normal form --------------------------------------------------------------------------------------------------- */
+/* ---- normal form ---- */
 
 int utf8_nfc(const char *s, size_t n, struct buf *out) {
     if (!n) return 0;
     utf8proc_uint8_t *form = NULL;
     utf8proc_ssize_t len = UTF8PROC_ERROR_INVALIDUTF8;
-    if (utf8_valid(s, n)) len = utf8proc_map((const utf8proc_uint8_t *)s, (utf8proc_ssize_t)n, &form, UTF8PROC_STABLE | UTF8PROC_COMPOSE);
+    if (utf8_valid(s, n))
+        len = utf8proc_map((const utf8proc_uint8_t *)s, (utf8proc_ssize_t)n, &form, UTF8PROC_STABLE | UTF8PROC_COMPOSE);
     int rc = len >= 0 ? buf_add(out, form, (size_t)len) : len == UTF8PROC_ERROR_NOMEM ? ERR_MEMORY : buf_add(out, s, n);
     free(form);
     return rc;
 }
 
-/* ---- names -------------------------------------------------------------------------------------------------------- */
+/* ---- names ---- */
 
 #define NAME_MAX_CP 64 /* longer words are nobody's misspelling */
 
@@ -281,7 +296,8 @@ static size_t distance(const uint32_t *a, size_t n, const uint32_t *b, size_t m)
             size_t best = up[j - 1] + (a[i - 1] != b[j - 1]);
             if (up[j] + 1 < best) best = up[j] + 1;
             if (now[j - 1] + 1 < best) best = now[j - 1] + 1;
-            if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] && upper[j - 2] + 1 < best) best = upper[j - 2] + 1;
+            if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] && upper[j - 2] + 1 < best)
+                best = upper[j - 2] + 1;
             now[j] = best;
         }
     }
@@ -300,8 +316,10 @@ const char *utf8_nearest(const char *word, const char *const *names, size_t n) {
         size_t shorter = na < nb ? na : nb, allowed = shorter < 3 ? 0 : shorter < 5 ? 1 : shorter < 9 ? 2 : 3;
         /* a word that goes on where a name ends, or stops before it does ("temperature" and "temp") */
         bool begins = shorter >= 4 && !memcmp(a, b, shorter * sizeof *a);
-        if (d > allowed && begins) d = allowed + 1;
-        else if (d > allowed) continue;
+        if (d > allowed && begins)
+            d = allowed + 1;
+        else if (d > allowed)
+            continue;
         if (d < best) best = d, found = names[i];
     }
     return found;

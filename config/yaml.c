@@ -26,9 +26,11 @@ static int fail(struct reader *r, yaml_mark_t at, const char *what) {
     return err_set(r->e, ERR_FILE, "%s:%zu:%zu: %s", r->path, at.line + 1, at.column + 1, what);
 }
 
-static int no_memory(struct reader *r) { return err_set(r->e, ERR_MEMORY, "%s: no memory to read it", r->path); }
+static int no_memory(struct reader *r) {
+    return err_set(r->e, ERR_MEMORY, "%s: no memory to read it", r->path);
+}
 
-/* ---- what libyaml refuses ------------------------------------------------------------------------------------------ */
+/* ---- what libyaml refuses ---- */
 
 /* Marks count characters; this gives the byte. */
 static const char *byte_of(const struct reader *r, size_t character) {
@@ -54,8 +56,8 @@ static int fail_braces(struct reader *r, yaml_mark_t at) {
     return fail(r, at, "a text with {{ must stand in quotes (\"{{name}}\") or in a block (|)");
 }
 
-/* libyaml's words for the commonest mistakes, and ours. at_context: the place is where the construct began, since the problem is
- * noticed only later (an unclosed quote at the end of the file). */
+/* libyaml's words for the commonest mistakes, and ours. at_context: the place is where the construct began, since the
+ * problem is noticed only later (an unclosed quote at the end of the file). */
 static const struct {
     const char *context, *problem, *ours; /* substrings */
     bool at_context;
@@ -64,8 +66,10 @@ static const struct {
     {"quoted scalar", "document indicator", "the quote that opens here is not closed", true},
     {"quoted scalar", "unknown escape", "unknown escape after \\ (in 'single quotes' a \\ stands for itself)", false},
     {"simple key", "expected ':'", "a key without a colon", true},
-    {"", "mapping values are not allowed", "a key cannot stand here: quote a text that holds \": \", and indent the keys of a map alike", false},
-    {"", "block sequence entries are not allowed", "a list item cannot stand here: begin it on a line of its own", false},
+    {"", "mapping values are not allowed",
+     "a key cannot stand here: quote a text that holds \": \", and indent the keys of a map alike", false},
+    {"", "block sequence entries are not allowed", "a list item cannot stand here: begin it on a line of its own",
+     false},
     {"block mapping", "expected key", "a key was expected here: check the quotes and the indentation", false},
 };
 
@@ -91,8 +95,8 @@ static int fail_scanner(struct reader *r) {
         if (*at == '\t') return fail(r, p->problem_mark, "a tab cannot indent: use blanks");
         snprintf(what, sizeof what, "a text that begins with %c must stand in quotes", *at);
     } else if (strstr(context, "flow")) {
-        snprintf(what, sizeof what, "%s (the bracket opened at line %zu, column %zu)", problem, p->context_mark.line + 1,
-                 p->context_mark.column + 1);
+        snprintf(what, sizeof what, "%s (the bracket opened at line %zu, column %zu)", problem,
+                 p->context_mark.line + 1, p->context_mark.column + 1);
     } else {
         snprintf(what, sizeof what, "%s", problem);
     }
@@ -109,8 +113,8 @@ static int fail_parser(struct reader *r) {
         while (offset && ((unsigned char)r->text[offset] & 0xC0) == 0x80);
     yaml_mark_t at = mark_of_byte(r, offset);
     if (!strstr(p->problem, "control characters")) return fail(r, at, "the file is not valid UTF-8");
-    return err_set(r->e, ERR_FILE, "%s:%zu:%zu: a control character (U+%04X) cannot stand in YAML", r->path, at.line + 1, at.column + 1,
-                   (unsigned)p->problem_value);
+    return err_set(r->e, ERR_FILE, "%s:%zu:%zu: a control character (U+%04X) cannot stand in YAML", r->path,
+                   at.line + 1, at.column + 1, (unsigned)p->problem_value);
 }
 
 static int next(struct reader *r, yaml_event_t *ev) {
@@ -119,7 +123,7 @@ static int next(struct reader *r, yaml_event_t *ev) {
     return 0;
 }
 
-/* ---- the tree ------------------------------------------------------------------------------------------------------ */
+/* ---- the tree ---- */
 
 void yaml_node_free(struct yaml_node *n) {
     if (!n) return;
@@ -176,7 +180,8 @@ static int read_scalar(struct reader *r, const yaml_event_t *ev, struct yaml_nod
 static int check_plainness(struct reader *r, const yaml_event_t *ev) {
     const yaml_char_t *anchor = NULL, *tag = NULL;
     switch (ev->type) {
-    case YAML_ALIAS_EVENT: return fail(r, ev->start_mark, "aliases (*name) are not allowed; quote a text that begins with *");
+    case YAML_ALIAS_EVENT:
+        return fail(r, ev->start_mark, "aliases (*name) are not allowed; quote a text that begins with *");
     case YAML_SCALAR_EVENT: anchor = ev->data.scalar.anchor, tag = ev->data.scalar.tag; break;
     case YAML_SEQUENCE_START_EVENT: anchor = ev->data.sequence_start.anchor, tag = ev->data.sequence_start.tag; break;
     case YAML_MAPPING_START_EVENT: anchor = ev->data.mapping_start.anchor, tag = ev->data.mapping_start.tag; break;
@@ -202,8 +207,8 @@ static int read_key(struct reader *r, const yaml_event_t *ev, const struct yaml_
         if (strcmp(map->key[i]->text, (*key)->text)) continue;
         char shown[64];
         utf8_show((*key)->text, shown, sizeof shown);
-        return err_set(r->e, ERR_FILE, "%s:%d:%d: the key %s is there twice, first in line %d", r->path, (*key)->line, (*key)->column, shown,
-                       map->key[i]->line);
+        return err_set(r->e, ERR_FILE, "%s:%d:%d: the key %s is there twice, first in line %d", r->path, (*key)->line,
+                       (*key)->column, shown, map->key[i]->line);
     }
     return 0;
 }
@@ -243,8 +248,10 @@ static int read_node(struct reader *r, const yaml_event_t *ev, int depth, struct
     struct yaml_node *node = new_node(ev->type == YAML_MAPPING_START_EVENT ? YAML_MAP : YAML_LIST, ev->start_mark);
     if (!node) return no_memory(r);
     rc = read_items(r, node, depth);
-    if (rc) yaml_node_free(node);
-    else *out = node;
+    if (rc)
+        yaml_node_free(node);
+    else
+        *out = node;
     return rc;
 }
 
@@ -261,7 +268,8 @@ static int read_stream(struct reader *r, struct yaml_node **out) {
             had_one = true;
         } else if (!end && ev.type != YAML_STREAM_START_EVENT && ev.type != YAML_DOCUMENT_END_EVENT) {
             /* "---" and nothing more is an empty document, not an empty text */
-            bool empty = ev.type == YAML_SCALAR_EVENT && !ev.data.scalar.length && ev.data.scalar.style == YAML_PLAIN_SCALAR_STYLE;
+            bool empty = ev.type == YAML_SCALAR_EVENT && !ev.data.scalar.length &&
+                         ev.data.scalar.style == YAML_PLAIN_SCALAR_STYLE;
             if (!empty) rc = read_node(r, &ev, 0, out);
         }
         yaml_event_delete(&ev);

@@ -32,8 +32,10 @@ static void remove_all(const char *path) {
         char inner[1024];
         struct stat st;
         if (snprintf(inner, sizeof inner, "%s/%s", path, f->d_name) >= (int)sizeof inner || lstat(inner, &st)) continue;
-        if (S_ISDIR(st.st_mode)) remove_all(inner);
-        else unlink(inner);
+        if (S_ISDIR(st.st_mode))
+            remove_all(inner);
+        else
+            unlink(inner);
     }
     if (d) closedir(d);
     rmdir(path);

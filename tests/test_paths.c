@@ -47,7 +47,8 @@ static void folders_follow_xdg_or_fall_back_to_the_home_folder(void **state) {
 static void a_tilde_is_the_home_folder(void **state) {
     (void)state;
     static const char *const cases[][2] = {
-        {"~", "/home/u"}, {"~/m.gguf", "/home/u/m.gguf"}, {"~other/x", "~other/x"}, {"a/~", "a/~"}, {"/abs", "/abs"}, {"", ""},
+        {"~", "/home/u"}, {"~/m.gguf", "/home/u/m.gguf"}, {"~other/x", "~other/x"}, {"a/~", "a/~"}, {"/abs", "/abs"},
+        {"", ""},
     };
     setenv("HOME", "/home/u", 1);
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -64,15 +65,20 @@ static void without_home_the_password_file_knows(void **state) {
     setenv("HOME", "not/absolute", 1);
     struct err e = {0};
     int rc = paths_expand("~/x", &b, &e);
-    if (rc) assert_non_null(strstr(e.text, "set HOME"));
-    else assert_int_equal(buf_text(&b)[0], '/');
+    if (rc)
+        assert_non_null(strstr(e.text, "set HOME"));
+    else
+        assert_int_equal(buf_text(&b)[0], '/');
     buf_free(&b);
 }
 
 static void names_join_with_one_slash(void **state) {
     (void)state;
     static const char *const cases[][3] = {
-        {"/a", "b", "/a/b"}, {"/a/", "b", "/a/b"}, {"/a", "/b", "/b"}, {"", "b", "b"},
+        {"/a", "b", "/a/b"},
+        {"/a/", "b", "/a/b"},
+        {"/a", "/b", "/b"},
+        {"", "b", "b"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct buf b = {0};
@@ -165,7 +171,8 @@ static void a_write_that_fails_leaves_nothing_behind(void **state) {
     assert_int_equal(paths_write_private(support_folder_path("no/such"), "x", 1, &e), ERR_FILE);
     assert_non_null(strstr(e.text, "No such file"));
     assert_int_equal(paths_make_folder(support_folder_path("dir/full"), NULL), 0);
-    assert_int_equal(paths_write_private(support_folder_path("dir"), "x", 1, &e), ERR_FILE); /* a folder cannot be replaced by a file */
+    assert_int_equal(paths_write_private(support_folder_path("dir"), "x", 1, &e),
+                     ERR_FILE); /* a folder cannot be replaced by a file */
     assert_int_equal(entries(support_folder_path("")), 1);
     assert_true(paths_is_folder(support_folder_path("dir/full")));
 }

@@ -55,7 +55,8 @@ static void every_row_has_a_default_that_its_own_type_accepts(void **state) {
         assert_string_equal(settings_where(s, d->id), "default");
         if (d->key) assert_ptr_equal(setting_find_full_key(d->key), d);
         assert_true(d->key || *d->flags);
-        if (d->type == SETTING_CHOICE || d->type == SETTING_FORM || d->type == SETTING_OPTIONAL) assert_non_null(d->choices);
+        if (d->type == SETTING_CHOICE || d->type == SETTING_FORM || d->type == SETTING_OPTIONAL)
+            assert_non_null(d->choices);
         if (d->type != SETTING_FLAG) assert_non_null(d->value_name);
     }
     settings_close(s);
@@ -66,7 +67,10 @@ static void flags_are_whole_words_with_values_beside_or_after_an_equals_sign(voi
     struct settings *s = opened();
     struct line l;
     struct err e = {0};
-    assert_int_equal(parse(s, &l, &e, ARGS("-m", "a.gguf", "--temp=0.5", "-sys", "be brief", "hello", "-c", "4096", "-", "-s", "-1", "--plain")), 0);
+    assert_int_equal(parse(s, &l, &e,
+                           ARGS("-m", "a.gguf", "--temp=0.5", "-sys", "be brief", "hello", "-c", "4096", "-", "-s",
+                                "-1", "--plain")),
+                     0);
     assert_string_equal(settings_text(s, SET_MODEL), "a.gguf");
     assert_true(settings_real(s, SET_TEMP) == 0.5);
     assert_string_equal(settings_text(s, SET_SYSTEM), "be brief");
@@ -201,11 +205,25 @@ static void sizes_are_read_as_people_write_them(void **state) {
         int64_t bytes;
         bool unit;
     } good[] = {
-        {"0", 0, false},          {"4096", 4096, false},     {"64k", 65536, true},        {"64K", 65536, true},      {"64KiB", 65536, true},
-        {"64kB", 64000, true},    {"512MiB", 1 << 29, true}, {"512M", 1 << 29, true},     {"1GiB", 1 << 30, true},   {"1.5GiB", 3 << 29, true},
-        {"1 GiB", 1 << 30, true}, {"2T", 1LL << 41, true},   {"1GB", 1000000000LL, true}, {"10B", 10, true},         {"0.5k", 512, true},
+        {"0", 0, false},
+        {"4096", 4096, false},
+        {"64k", 65536, true},
+        {"64K", 65536, true},
+        {"64KiB", 65536, true},
+        {"64kB", 64000, true},
+        {"512MiB", 1 << 29, true},
+        {"512M", 1 << 29, true},
+        {"1GiB", 1 << 30, true},
+        {"1.5GiB", 3 << 29, true},
+        {"1 GiB", 1 << 30, true},
+        {"2T", 1LL << 41, true},
+        {"1GB", 1000000000LL, true},
+        {"10B", 10, true},
+        {"0.5k", 512, true},
     };
-    static const char *const bad[] = {"", "k", "1Q", "-1", "+1", "1e3", "1e", "0x10", "1.5", "nan", "1 2", "999999999999999999999T", "1GiBs", ".", "1..2k"};
+    static const char *const bad[] = {"",      "k",    "1Q",   "-1",  "+1",  "1e3",
+                                      "1e",    "0x10", "1.5",  "nan", "1 2", "999999999999999999999T",
+                                      "1GiBs", ".",    "1..2k"};
     for (size_t i = 0; i < sizeof good / sizeof *good; i++) {
         int64_t bytes = -1;
         bool unit;
@@ -247,7 +265,7 @@ static void a_path_has_its_tilde_expanded_and_is_printed_as_written(void **state
     settings_close(s);
 }
 
-/* ---- origins ------------------------------------------------------------------------------------------------------- */
+/* ---- origins ---- */
 
 static void the_strongest_origin_counts_and_what_it_hid_comes_back(void **state) {
     (void)state;
@@ -261,8 +279,9 @@ static void the_strongest_origin_counts_and_what_it_hid_comes_back(void **state)
         double value;
         const char *where;
     } steps[] = {
-        {ORIGIN_FLAG, 0.4, "flag --temp"},        {ORIGIN_PERSONA, 0.3, "p.yaml:1:1"}, {ORIGIN_CONFIG, 0.2, "c.yaml:1:1"},
-        {ORIGIN_MODEL, 0.1, "general.sampling.temp"}, {ORIGIN_DEFAULT, 0.8, "default"},
+        {ORIGIN_FLAG, 0.4, "flag --temp"},  {ORIGIN_PERSONA, 0.3, "p.yaml:1:1"},
+        {ORIGIN_CONFIG, 0.2, "c.yaml:1:1"}, {ORIGIN_MODEL, 0.1, "general.sampling.temp"},
+        {ORIGIN_DEFAULT, 0.8, "default"},
     };
     for (size_t i = 0; i < sizeof steps / sizeof *steps; i++) {
         assert_int_equal(settings_origin(s, SET_TEMP), steps[i].origin);
@@ -331,13 +350,14 @@ static void keys_are_found_in_full_or_by_their_last_part(void **state) {
     assert_null(setting_find_flag("sys"));
 }
 
-/* ---- documents ----------------------------------------------------------------------------------------------------- */
+/* ---- documents ---- */
 
 static void a_document_sets_values_and_remembers_where(void **state) {
     (void)state;
     struct settings *s = opened();
     struct err e = {0};
-    const char *doc = "name: x\nmodel: a.gguf\nsampling: {temp: 0.25, seed: 7}\nstop: [a, \"b\\n\"]\ncontext:\n  grow: linear:64k\n  keep: 12\n";
+    const char *doc = "name: x\nmodel: a.gguf\nsampling: {temp: 0.25, seed: 7}\nstop: [a, \"b\\n\"]\ncontext:\n  grow: "
+                      "linear:64k\n  keep: 12\n";
     assert_int_equal(apply(s, doc, ORIGIN_PERSONA, &e), 0);
     assert_true(settings_real(s, SET_TEMP) == 0.25);
     assert_string_equal(settings_where(s, SET_TEMP), "p.yaml:3:18");
@@ -401,8 +421,10 @@ static void mistakes_in_documents_name_their_place(void **state) {
 /* Whatever is wrong with a document, the message is one clean line that begins with a place. */
 static void damaged_documents_are_refused_in_one_clean_line(void **state) {
     (void)state;
-    static const char good[] = "description: Knows tea.\nmodel: a.gguf\nsystem: |\n  You are\n  it.\nsampling: {temp: 0.7, seed: 1}\n"
-                               "context: {bound: 8192, grow: linear:64k, step: 1GiB, keep: 12}\nstop: [\"\\nUser:\", a]\ntheme: dark\nplain: off\n";
+    static const char good[] =
+        "description: Knows tea.\nmodel: a.gguf\nsystem: |\n  You are\n  it.\nsampling: {temp: 0.7, seed: 1}\n"
+        "context: {bound: 8192, grow: linear:64k, step: 1GiB, keep: 12}\nstop: [\"\\nUser:\", a]\ntheme: dark\nplain: "
+        "off\n";
     static const char damage[] = "{}[]:,\"'|>-&*!%@`#\n\t {}\\?\xC3\xA9\xFF\x1B~01a";
     uint32_t random = 1;
     int refusals = 0;
@@ -416,7 +438,8 @@ static void damaged_documents_are_refused_in_one_clean_line(void **state) {
         struct settings *s = opened();
         struct err e = {0};
         int rc = apply(s, text, ORIGIN_CONFIG, &e);
-        if (rc && (rc != ERR_FILE || strncmp(e.text, "p.yaml:", 7) || !utf8_valid(e.text, strlen(e.text)) || strpbrk(e.text, "\n\x1B")))
+        if (rc && (rc != ERR_FILE || strncmp(e.text, "p.yaml:", 7) || !utf8_valid(e.text, strlen(e.text)) ||
+                   strpbrk(e.text, "\n\x1B")))
             fail_msg("%s", e.text);
         if (rc) assert_false(settings_is_set(s, SET_DESCRIPTION));
         refusals += rc != 0;
@@ -427,7 +450,8 @@ static void damaged_documents_are_refused_in_one_clean_line(void **state) {
 
 static void yes_and_on_are_true_and_no_and_off_are_not(void **state) {
     (void)state;
-    static const char *const texts[] = {"plain: true\n", "plain: false\n", "plain: Yes\n", "plain: no\n", "plain: on\n", "plain: OFF\n"};
+    static const char *const texts[] = {"plain: true\n", "plain: false\n", "plain: Yes\n",
+                                        "plain: no\n",   "plain: on\n",    "plain: OFF\n"};
     for (size_t i = 0; i < 6; i++) {
         struct settings *s = opened();
         assert_int_equal(apply(s, texts[i], ORIGIN_CONFIG, NULL), 0);
@@ -460,7 +484,7 @@ static void the_configuration_file_is_read_where_it_is(void **state) {
     settings_close(s);
 }
 
-/* ---- help ---------------------------------------------------------------------------------------------------------- */
+/* ---- help ---- */
 
 static void help_names_every_flag_and_keeps_to_the_width(void **state) {
     (void)state;

@@ -29,13 +29,17 @@ static void refused_bytes(const char *text, size_t n, const char *place, const c
     assert_int_equal(yaml_parse(&node, "f.yaml", text, n, &e), ERR_FILE);
     assert_int_equal(e.code, ERR_FILE);
     assert_null(node);
-    if (strncmp(e.text, head, strlen(head)) || !strstr(e.text, part)) fail_msg("\"%s\" is not at %s with \"%s\"", e.text, place, part);
+    if (strncmp(e.text, head, strlen(head)) || !strstr(e.text, part))
+        fail_msg("\"%s\" is not at %s with \"%s\"", e.text, place, part);
 }
-static void refused(const char *text, const char *place, const char *part) { refused_bytes(text, strlen(text), place, part); }
+static void refused(const char *text, const char *place, const char *part) {
+    refused_bytes(text, strlen(text), place, part);
+}
 
 static void a_tree_remembers_where_everything_stood(void **state) {
     (void)state;
-    struct yaml_node *n = parsed("name: tea\nsampling: {temp: 0.7, \"seed\": '1'}\nstop:\n  - a\n  - |\n    two\n    lines\n");
+    struct yaml_node *n =
+        parsed("name: tea\nsampling: {temp: 0.7, \"seed\": '1'}\nstop:\n  - a\n  - |\n    two\n    lines\n");
     assert_int_equal(n->kind, YAML_MAP);
     assert_int_equal(n->n, 3);
     assert_string_equal(n->key[0]->text, "name");
@@ -102,7 +106,9 @@ static void bad_encoding_is_shown_at_its_byte(void **state) {
     refused("a: x\xE2\x82y\n", "1:5", "not valid UTF-8");
     refused("é: \xC0\x80\n", "1:4", "not valid UTF-8");
     refused("a: \xED\xA0\x80\n", "1:4", "not valid UTF-8");
-    refused_bytes("\xFF\xFE" "a\0:\0 \0b\0", 10, "1:1", "not valid UTF-8");
+    refused_bytes("\xFF\xFE"
+                  "a\0:\0 \0b\0",
+                  10, "1:1", "not valid UTF-8");
     refused("a: 1\nb: \x01\n", "2:4", "control character (U+0001)");
     refused("a: x\x1b[31m\n", "1:5", "control character (U+001B)");
     refused_bytes("a: b\0c\n", 7, "1:5", "control character (U+0000)");
@@ -181,7 +187,8 @@ static void depth_and_number_are_bounded(void **state) {
 /* Every beginning of a rich document either parses or is refused with a place: no crash, no leak (run under ASan). */
 static void every_truncation_parses_or_says_where(void **state) {
     (void)state;
-    static const char text[] = "name: \"té\\u00e9a\"\nextends: 'x''y'\nsystem: |\n  a {{b}}\n\n  c\ns: {t: 0.7, u: [1, {v: w}], x: >-\n f}\nl:\n- a\n- - b\n  - c: d\n";
+    static const char text[] = "name: \"té\\u00e9a\"\nextends: 'x''y'\nsystem: |\n  a {{b}}\n\n  c\ns: {t: 0.7, u: [1, "
+                               "{v: w}], x: >-\n f}\nl:\n- a\n- - b\n  - c: d\n";
     for (size_t n = 0; n < sizeof text; n++) {
         char *exact = malloc(n + 1); /* so that a read past the end is seen */
         struct yaml_node *node;
