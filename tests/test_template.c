@@ -182,6 +182,36 @@ static void real_templates_render_as_the_reference_or_are_unknown(void **state) 
     free(json);
 }
 
+/* With a real vocabulary: tokens do not depend on where the template's text ends and a message begins. */
+static void ids_are_those_of_the_whole_text(void **state) {
+    (void)state;
+    char *path = support_data("vocab/qwen2.gguf");
+    if (!path) skip();
+    struct gguf *g;
+    struct vocab *v;
+    struct err e = {0};
+    struct gguf_text text = {"", 0};
+    struct template_format f;
+    if (gguf_open(&g, path, &e) || vocab_open(&v, g, &e) || gguf_string(g, "tokenizer.chat_template", &text, &e)) fail_msg("%s", e.text);
+    template_detect(text.p, text.n, &f);
+    const struct chat_message msg[] = {message(CHAT_USER, "  lead"), message(CHAT_ASSISTANT, "\nnewline first"), message(CHAT_USER, "trail \n\n")};
+    struct rendered r;
+    if (template_render(&f, v, msg, 3, true, &r, &e)) fail_msg("%s", e.text);
+    struct buf whole = {0};
+    vocab_decode(v, r.id, r.n, true, false, &whole);
+    assert_non_null(strstr(buf_text(&whole), "You are Qwen"));
+    struct vocab_tokens t = {0};
+    assert_int_equal(vocab_encode(v, whole.data, whole.len, true, &t, &e), 0);
+    assert_int_equal(t.n, r.n);
+    assert_memory_equal(t.id, r.id, r.n * sizeof *r.id);
+    vocab_tokens_free(&t);
+    buf_free(&whole);
+    rendered_free(&r);
+    vocab_close(v);
+    gguf_close(g);
+    free(path);
+}
+
 /* ---- messages ------------------------------------------------------------------------------------------------ */
 
 static void nothing_in_a_message_becomes_a_control_token(void **state) {
@@ -323,6 +353,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(only_what_is_rendered_exactly_is_recognised),
         cmocka_unit_test(real_templates_render_as_the_reference_or_are_unknown),
+        cmocka_unit_test(ids_are_those_of_the_whole_text),
         cmocka_unit_test(nothing_in_a_message_becomes_a_control_token),
         cmocka_unit_test(generated_ids_enter_again_as_they_are),
         cmocka_unit_test(a_thought_that_the_template_drops_takes_its_ids_along),
