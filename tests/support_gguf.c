@@ -120,3 +120,15 @@ char *support_data(const char *name) {
     buf_free(&path);
     return NULL;
 }
+
+char *support_read(const char *name) {
+    char *path = support_data(name);
+    FILE *f = path ? fopen(path, "rb") : NULL;
+    struct buf b = {0};
+    char part[4096];
+    free(path);
+    if (!f) return NULL;
+    for (size_t n; (n = fread(part, 1, sizeof part, f));) buf_add(&b, part, n);
+    fclose(f);
+    return buf_take(&b);
+}

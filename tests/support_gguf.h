@@ -34,5 +34,7 @@ char *support_gguf_file(const struct support_gguf *b);
 
 /* The path of a file of the shared test data, malloc'd, or NULL, after saying which is missing, where it is not there. */
 char *support_data(const char *name);
+/* The content of such a file as a string, malloc'd, or NULL likewise. */
+char *support_read(const char *name);
 
 #endif

@@ -125,18 +125,6 @@ static void only_what_is_rendered_exactly_is_recognised(void **state) {
     assert_non_null(strstr(e.text, "tokenizer.chat_template"));
 }
 
-static char *read_data(const char *name) {
-    char *path = support_data(name);
-    FILE *f = path ? fopen(path, "rb") : NULL;
-    struct buf b = {0};
-    char part[4096];
-    free(path);
-    if (!f) return NULL;
-    for (size_t n; (n = fread(part, 1, sizeof part, f));) buf_add(&b, part, n);
-    fclose(f);
-    return buf_take(&b);
-}
-
 static void check_row(const char *file, const struct template_format *f, const cJSON *row) {
     const cJSON *text = cJSON_GetObjectItem(row, "text"), *m;
     struct chat_message msg[16];
@@ -158,7 +146,7 @@ static void check_row(const char *file, const struct template_format *f, const c
 
 static void real_templates_render_as_the_reference_or_are_unknown(void **state) {
     (void)state;
-    char *json = read_data("templates/expected.json");
+    char *json = support_read("templates/expected.json");
     if (!json) skip();
     cJSON *all = cJSON_Parse(json), *rows, *row;
     assert_non_null(all);
@@ -166,7 +154,7 @@ static void real_templates_render_as_the_reference_or_are_unknown(void **state) 
     cJSON_ArrayForEach(rows, all) {
         char name[256];
         snprintf(name, sizeof name, "templates/%s", rows->string);
-        char *text = read_data(name);
+        char *text = support_read(name);
         if (!text) skip();
         struct template_format f = detect(text);
         assert_int_not_equal(f.kind, TEMPLATE_PLAIN);

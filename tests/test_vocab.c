@@ -44,19 +44,6 @@ static void expect_ids(const struct vocab *v, const char *text, bool parse_speci
     vocab_tokens_free(&t);
 }
 
-static char *read_data(const char *name) {
-    char *path = support_data(name);
-    if (!path) return NULL;
-    FILE *f = fopen(path, "rb");
-    assert_non_null(f);
-    struct buf b = {0};
-    char part[4096];
-    for (size_t n; (n = fread(part, 1, sizeof part, f));) buf_add(&b, part, n);
-    fclose(f);
-    free(path);
-    return buf_take(&b);
-}
-
 /* Runs the known answers of a vocabulary of the test data (llama.cpp's files: see its INDEX.md). */
 static void check_known_answers(const char *name) {
     static const char separator[] = "\n__ggml_vocab_test__\n";
@@ -64,9 +51,9 @@ static void check_known_answers(const char *name) {
     snprintf(file, sizeof file, "vocab/%s.gguf", name);
     char *path = support_data(file);
     snprintf(file, sizeof file, "vocab/%s.inp", name);
-    char *inputs = read_data(file);
+    char *inputs = support_read(file);
     snprintf(file, sizeof file, "vocab/%s.out", name);
-    char *answers = read_data(file);
+    char *answers = support_read(file);
     if (!path || !inputs || !answers) skip();
     struct opened o = open_path(path);
     size_t n = 0;
