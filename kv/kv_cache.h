@@ -18,7 +18,8 @@ struct kv_event_log {
     uint64_t n;                       /* number of the last one */
     uint32_t n_grow, n_shrink;
     uint64_t evicted_tokens, evicted_turns;
-    uint32_t slid;                    /* tokens that slid out since the last event that told of it */
+    bool slides;                      /* an event has told that the window slides, */
+    uint32_t slid, slid_turns;        /* and this slid out since the last one that told */
 };
 
 /* The batch between kv_begin and kv_finish. */

@@ -30,14 +30,15 @@ void kv_event_size(struct kv *c, enum kv_event_kind kind, uint32_t blocks_before
 
 /* A sliding window drops something for every token: it is told at the first, then once a block. */
 void kv_event_evict(struct kv *c, size_t tokens, size_t turns, bool slid, uint64_t since_us, const char *reason) {
-    bool first = slid && c->log.slid == 0;
-    c->log.evicted_tokens += tokens;
-    c->log.evicted_turns += turns;
+    struct kv_event_log *log = &c->log;
+    log->evicted_tokens += tokens;
+    log->evicted_turns += turns;
     if (slid) {
-        c->log.slid += (uint32_t)tokens;
-        if (!first && c->log.slid <= KV_BLOCK) return;
-        tokens = first ? tokens : c->log.slid - 1;
-        c->log.slid = 1;
+        tokens = log->slid += (uint32_t)tokens;
+        turns = log->slid_turns += (uint32_t)turns;
+        if (log->slides && tokens < KV_BLOCK) return;
+        log->slides = true;
+        log->slid = log->slid_turns = 0;
     }
     struct kv_event *ev = add(c, KV_EVENT_EVICT, since_us, reason);
     ev->evicted_tokens = (uint32_t)tokens;

@@ -4,9 +4,11 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <cmocka.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -266,12 +268,15 @@ static void every_truncation_is_refused_and_the_cache_stays(void **state) {
 static void a_forged_file_with_good_checksums_does_no_harm(void **state) {
     (void)state;
     struct target t = target_open();
-    const uint64_t value[] = {0, 1, 2, 7, 255, 256, 257, 1u << 20, 0x7fffffff, 0xffffffff, (uint64_t)1 << 40, INT64_MAX, UINT64_MAX, UINT64_MAX - 255};
+    uint64_t value[] = {0, 0, 0, 1, 2, 7, 255, 256, 257, 1u << 20, 0x7fffffff, 0xffffffff, (uint64_t)1 << 40, INT64_MAX, UINT64_MAX, UINT64_MAX - 255};
     size_t refused = 0, accepted = 0;
     for (size_t i = offsetof(struct kv_snapshot_header, file_bytes); i + 8 <= t.index_end - 12 - 8; i += 4)
         for (size_t v = 0; v < sizeof value / sizeof *value; v++) {
             uint8_t *forged = malloc(t.n);
             memcpy(forged, t.file, t.n);
+            memcpy(&value[0], forged + i, 8); /* one less and one more than what is there */
+            value[1] = value[0] + 1;
+            value[0]--;
             memcpy(forged + i, &value[v], 8);
             struct kv_snapshot_header h;
             memcpy(&h, forged, sizeof h);
@@ -288,6 +293,7 @@ static void a_forged_file_with_good_checksums_does_no_harm(void **state) {
             accepted += rc == 0;
             const struct kv_seq *s = &t.c->seq[2];
             if (rc == 0) assert_int_equal(s->n_cells + kv_seq_count_left(s, 0, s->n_tokens), s->n_tokens);
+            for (size_t q = 0; q < s->n_runs; q++) assert_int_equal(kv_seq_count_left(s, s->run[q].index, s->run[q].index + s->run[q].n), 0);
             kv_seq_rm(t.c, 2, -1, -1);
             assert_int_equal(t.c->cells.used, 72);
             free(forged);
@@ -319,6 +325,38 @@ static void a_save_that_fails_leaves_the_old_file(void **state) {
     kv_close(c);
 }
 
+static void a_disk_that_fills_up_at_any_byte_leaves_the_old_file(void **state) {
+    (void)state;
+    struct kv *c = worn("f16");
+    save(c, 0, path);
+    size_t n, m;
+    uint8_t *before = read_all(path, &n);
+    kvt_append(c, 0, 77, NULL);
+    struct rlimit old, low;
+    assert_int_equal(getrlimit(RLIMIT_FSIZE, &old), 0);
+    void (*was)(int) = signal(SIGXFSZ, SIG_IGN);
+    char temp[310];
+    snprintf(temp, sizeof temp, "%s.tmp", path);
+    for (size_t most = 0; most < n; most += 4999) {
+        struct err e = {0};
+        low = old;
+        low.rlim_cur = most;
+        setrlimit(RLIMIT_FSIZE, &low);
+        int rc = kv_save(c, 0, path, &info, NULL, &e);
+        setrlimit(RLIMIT_FSIZE, &old);
+        assert_int_equal(rc, ERR_FAILED);
+        assert_int_equal(access(temp, F_OK), -1);
+        uint8_t *after = read_all(path, &m);
+        assert_int_equal(n, m);
+        assert_memory_equal(before, after, n);
+        free(after);
+    }
+    signal(SIGXFSZ, was);
+    free(before);
+    save(c, 0, path);
+    kv_close(c);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_sequence_comes_back_as_it_was),
@@ -329,6 +367,7 @@ int main(void) {
         cmocka_unit_test(every_truncation_is_refused_and_the_cache_stays),
         cmocka_unit_test(a_forged_file_with_good_checksums_does_no_harm),
         cmocka_unit_test(a_save_that_fails_leaves_the_old_file),
+        cmocka_unit_test(a_disk_that_fills_up_at_any_byte_leaves_the_old_file),
     };
     return cmocka_run_group_tests(tests, make_folder, remove_folder);
 }

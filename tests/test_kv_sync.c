@@ -193,6 +193,15 @@ static void slide_drops_one_token_for_each_that_comes_and_keeps_the_sinks(void *
     assert_int_equal(s.evicted_tokens, 2700);
     assert_true(s.n_runs <= 4);
     assert_int_equal(s.n_offsets, 2);
+    struct kv_event ev[KV_EVENTS]; /* told at the first token, then once a block */
+    size_t n = kv_events(c, 0, ev, KV_EVENTS), told = 0, tokens = 0;
+    for (size_t i = 0; i < n; i++)
+        if (ev[i].kind == KV_EVENT_EVICT) {
+            told++;
+            tokens += ev[i].evicted_tokens;
+        }
+    assert_int_equal(told, 1 + 2699 / KV_BLOCK);
+    assert_int_equal(tokens, 1 + 2699 / KV_BLOCK * KV_BLOCK);
     /* the whole window at once */
     assert_int_equal(kv_batch_room(c, 0), 296);
     int32_t token[297] = {0};
