@@ -2,10 +2,12 @@
 #include "app/script.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <math.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "app/conversation.h"
 #include "app/opening.h"
@@ -36,19 +38,24 @@ struct script {
 
 /* ---- signals ------------------------------------------------------------------------------------------------- */
 
-static volatile sig_atomic_t stopped_by;      /* the signal, 0: none */
+static volatile sig_atomic_t stopped_by; /* the signal, 0: none */
 static struct worker *volatile signal_worker;
+static volatile sig_atomic_t signal_null = -1; /* /dev/null */
 
+/* A read of stdin that has begun is interrupted; one that is about to begin finds an end. */
 static void on_signal(int sig) {
+    int saved = errno;
     stopped_by = sig;
-    struct worker *w = signal_worker;
-    if (w) worker_cancel(w);
+    if (signal_worker) worker_cancel(signal_worker);
+    if (signal_null >= 0) dup2(signal_null, STDIN_FILENO);
+    errno = saved;
 }
 
 /* The first one stops the reply and keeps what is there, a second one ends the program at once. */
 static void catch_signals(struct worker *w) {
     struct sigaction act = {.sa_handler = on_signal, .sa_flags = (int)SA_RESETHAND};
     signal_worker = w;
+    if (signal_null < 0) signal_null = open("/dev/null", O_RDONLY | O_CLOEXEC);
     sigaction(SIGINT, &act, NULL);
     sigaction(SIGTERM, &act, NULL);
 }
@@ -408,6 +415,7 @@ int script_run(struct app *a) {
     if (!rc && s.form == FORM_JSONL) print_json(&s, report_start(a, s.resumed ? conversation_row(s.slash.conversation)->id : 0));
     if (!rc) rc = run_turns(&s, &e);
     keep_cache(&s);
+    signal_worker = NULL; /* it may go now */
     int status = finish(&s, rc, &e);
     conversation_close(s.slash.conversation);
     worker_event_free(&(struct worker_event){.result = s.result});

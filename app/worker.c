@@ -2,6 +2,7 @@
 #include "app/worker.h"
 
 #include <pthread.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
@@ -269,6 +270,16 @@ static void *serve_all(void *arg) {
 
 /* ---- the main thread's half ---------------------------------------------------------------------------------- */
 
+/* Signals are for the main thread: the engine thread, and the kernel threads it starts, take none. */
+static int start_thread(struct worker *w) {
+    sigset_t all, old;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &old);
+    int failed = pthread_create(&w->thread, NULL, serve_all, w);
+    pthread_sigmask(SIG_SETMASK, &old, NULL);
+    return failed;
+}
+
 int worker_open(struct worker **out, struct err *e) {
     *out = NULL;
     struct worker *w = calloc(1, sizeof *w);
@@ -276,7 +287,7 @@ int worker_open(struct worker **out, struct err *e) {
     pthread_mutex_init(&w->lock, NULL);
     int rc = queue_open(&w->requests, sizeof(struct request *), MAX_REQUESTS, false, e);
     if (!rc) rc = queue_open(&w->events, sizeof(struct worker_event), MAX_EVENTS, true, e);
-    if (!rc && pthread_create(&w->thread, NULL, serve_all, w)) rc = err_set(e, ERR_FAILED, "the engine thread cannot be started");
+    if (!rc && start_thread(w)) rc = err_set(e, ERR_FAILED, "the engine thread cannot be started");
     if (rc) {
         queue_free(w->requests);
         queue_free(w->events);

@@ -88,12 +88,14 @@ void program_run_free(struct program_run *r) {
     buf_free(&r->err);
 }
 
-pid_t program_start(const char *const *argv, int *out) {
+pid_t program_start(const char *const *argv, int *out) { return program_start_with(open("/dev/null", O_RDONLY | O_CLOEXEC), argv, out); }
+
+pid_t program_start_with(int in, const char *const *argv, int *out) {
     int fd[2];
     assert(!pipe2(fd, O_CLOEXEC));
     assert(fcntl(fd[1], F_SETPIPE_SZ, 1) > 0); /* rounded up to a page */
     *out = fd[0];
-    return start(argv, open("/dev/null", O_RDONLY | O_CLOEXEC), fd[1], open_file("stderr", O_WRONLY | O_CREAT | O_TRUNC));
+    return start(argv, in, fd[1], open_file("stderr", O_WRONLY | O_CREAT | O_TRUNC));
 }
 
 int program_wait(pid_t pid, struct buf *err) {

@@ -17,6 +17,7 @@ void program_run(struct program_run *r, const void *in, size_t n, const char *co
 
 /* Starts it with stdin from /dev/null, stdout into the write end of a pipe of the least size and stderr into a file; *out is the read end. */
 pid_t program_start(const char *const *argv, int *out);
+pid_t program_start_with(int in, const char *const *argv, int *out); /* the same with stdin from in, which is closed here */
 /* Waits for its end, and appends what it wrote to stderr. Returns as program_run.status. */
 int program_wait(pid_t pid, struct buf *err);
 
