@@ -5,6 +5,7 @@
 #include <math.h>
 #include <stdlib.h>
 
+#include "config/cpu.h"
 #include "model/attention.h"
 #include "model/kernels.h"
 #include "model/matmul.h"
@@ -84,20 +85,21 @@ static bool cancelled(const struct forward *f) { return f->step->cancelled && f-
 
 /* ---- products ------------------------------------------------------------------------------------------------ */
 
-/* Multiplications after which a cancel is asked about: some 40 ms on two slow cores. */
-#define PRODUCT_WORK ((size_t)2 << 30)
+/* Multiplications after which a cancel is asked about: less than 100 ms on two cores of each kind. Larger would be a little faster, since
+ * each run rounds its activations again. */
+static const size_t product_work[] = {[CPU_PORTABLE] = (size_t)1 << 28, [CPU_AVX2] = (size_t)1 << 30, [CPU_AVX512] = (size_t)1 << 31};
 
 /* matmul_run, with long products cut into runs of weight rows, by size alone, so that a cancel is seen in time. */
 static bool product(struct forward *f, const struct matmul_job *job, size_t n_jobs, const float *x, size_t x_stride, size_t n_rows) {
-    size_t work = 0;
+    size_t work = 0, most = product_work[cpu_isa()];
     for (size_t i = 0; i < n_jobs; i++) work += job[i].w->rows * job[i].w->cols * n_rows;
-    if (work <= PRODUCT_WORK) {
+    if (work <= most) {
         matmul_run(f->matmul, job, n_jobs, x, x_stride, n_rows);
         return true;
     }
     for (size_t i = 0; i < n_jobs; i++) {
         const struct matrix *w = job[i].w;
-        size_t slice = PRODUCT_WORK / (w->cols * n_rows) / 64 * 64;
+        size_t slice = most / (w->cols * n_rows) / 64 * 64;
         if (!slice) slice = 64;
         for (size_t row = 0; row < w->rows; row += slice) {
             struct matrix part = *w;
