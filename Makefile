@@ -80,6 +80,7 @@ $(BUILD)/tests/bench_%: $(BUILD)/tests/bench_%.o $(SUPPORT) $(BUILD)/libkvetch.a
 $(BUILD)/tests/test_session: LDFLAGS += -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc,--wrap=aligned_alloc
 
 # A program that tests/test_screen.c drives in a terminal.
+$(BUILD)/tests/test_screen: | $(BUILD)/tests/demo_ui
 $(BUILD)/tests/demo_ui: $(BUILD)/tests/demo_ui.o $(BUILD)/libkvetch.a
 	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS)
 
@@ -91,7 +92,7 @@ run: $(BUILD)/kvetch ## build and open a chat: make run MODEL=file.gguf
 deps: ## install the Debian packages that are missing
 	@sh tests/deps.sh $(PACKAGES) </dev/null
 
-test: $(BUILD)/kvetch $(BUILD)/tests/demo_ui $(TESTS) ## build and run all tests
+test: $(BUILD)/kvetch $(TESTS) ## build and run all tests
 	@KVETCH=$(BUILD)/kvetch sh tests/run.sh $(TESTS)
 
 asan: ## the tests under AddressSanitizer and UBSan

@@ -17,7 +17,7 @@
 
 #include "config/buf.h"
 
-enum { PATIENCE_S = 40, POLL_MS = 15, MOST_WORDS = 24 };
+enum { PATIENCE_S = 30, POLL_MS = 15, MOST_WORDS = 24 };
 
 static char folder[64], socket_path[96], conf_path[96];
 static bool running;
