@@ -68,7 +68,7 @@ $(BUILD)/config/personas.c: $(PERSONAS) config/personas.sh
 	@mkdir -p $(@D)
 	sh config/personas.sh $(PERSONAS) > $@
 $(BUILD)/config/personas.o: $(BUILD)/config/personas.c
-	$(CC) $(CPPFLAGS) $(CFLAGS) -c -o $@ $<
+	$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
 
 $(BUILD)/tests/test_%: $(BUILD)/tests/test_%.o $(SUPPORT) $(BUILD)/libkvetch.a
 	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $(filter %.o,$^) $(BUILD)/libkvetch.a $(LIBS) -lcmocka
