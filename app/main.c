@@ -1,7 +1,6 @@
 /* main: the program's entry: what was asked for, and the exit status. Only this file exits. */
 #include <locale.h>
 #include <signal.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -57,6 +56,14 @@ static int run_words(struct app *a, const struct command *c, struct command_args
     return 0;
 }
 
+static int print_version(struct err *e) {
+    struct buf b = {0};
+    buf_add_text(&b, "kvetch " KVETCH_VERSION "\n");
+    int rc = command_print(&b, e);
+    buf_free(&b);
+    return rc;
+}
+
 static int run(struct app *a, int argc, char **argv, int *status, struct err *e) {
     const struct command *c;
     struct command_args args;
@@ -67,7 +74,7 @@ static int run(struct app *a, int argc, char **argv, int *status, struct err *e)
     int rc = rest && words ? 0 : err_set(e, ERR_MEMORY, "no memory for the command line");
     if (!rc) rc = command_split(argc, argv, &c, &args, rest, &n_rest, e);
     if (!rc) rc = app_open(a, n_rest, rest, words, &n_words, e);
-    if (!rc && settings_bool(a->settings, SET_VERSION)) puts("kvetch " KVETCH_VERSION);
+    if (!rc && settings_bool(a->settings, SET_VERSION)) rc = print_version(e);
     else if (!rc) rc = run_words(a, c, &args, words, n_words, status, e);
     free(rest);
     free(words);

@@ -270,10 +270,12 @@ static void *serve_all(void *arg) {
 
 /* ---- the main thread's half ---------------------------------------------------------------------------------- */
 
-/* Signals are for the main thread: the engine thread, and the kernel threads it starts, take none. */
+/* Signals are for the main thread: the engine thread, and the kernel threads it starts, take none but those of their own faults. */
 static int start_thread(struct worker *w) {
+    static const int FAULTS[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT};
     sigset_t all, old;
     sigfillset(&all);
+    for (size_t i = 0; i < sizeof FAULTS / sizeof *FAULTS; i++) sigdelset(&all, FAULTS[i]);
     pthread_sigmask(SIG_SETMASK, &all, &old);
     int failed = pthread_create(&w->thread, NULL, serve_all, w);
     pthread_sigmask(SIG_SETMASK, &old, NULL);

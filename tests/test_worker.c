@@ -209,6 +209,8 @@ static void what_a_turn_points_to_may_go_once_it_was_asked_for(void **state) {
     struct worker_event ev = end_of(w, request);
     assert_int_equal(ev.kind, WORKER_REPLY);
     assert_string_equal(ev.result->reply.stopped_by, " a");
+    assert_string_equal(buf_text(&ev.result->reply.text), ""); /* as its stories go: once upon a time */
+    assert_int_equal(ev.result->reply.n_prompt, 3);            /* with BOS */
     worker_event_free(&ev);
     worker_close(w);
 }
