@@ -39,7 +39,8 @@ struct ui {
     void *own;      /* the front end's state */
 };
 
-static inline bool ui_busy(const struct ui *u) { return u->bar.st.state != UI_IDLE; }
+/* There is something to stop and to wait for. Saving is neither: it goes on beside what the user does. */
+static inline bool ui_busy(const struct ui *u) { return u->bar.st.state != UI_IDLE && u->bar.st.state != UI_SAVING; }
 
 /* Reads away what came down the wake pipe and calls the handler. */
 void ui_woken(struct ui *u);

@@ -35,7 +35,7 @@ struct ui_status {
 struct ui_handlers {
     void *ctx;
     void (*line)(void *ctx, const char *text);     /* Enter: a whole message or command, valid UTF-8, may hold newlines */
-    void (*interrupt)(void *ctx);                  /* Ctrl-C while busy (ui_status.state is not idle) */
+    void (*interrupt)(void *ctx);                  /* Ctrl-C while busy (ui_status.state is neither idle nor saving) */
     void (*wake)(void *ctx);                       /* a byte came down the wake pipe (already read away), or time has passed: a frame while busy, a second while idle */
     /* Completions of the word before the cursor: NULL-ended malloc'd array of malloc'd strings, or NULL. line up to the cursor. */
     char **(*complete)(void *ctx, const char *line, const char *word);
