@@ -11,7 +11,16 @@
 
 /* ---- what the user does -------------------------------------------------------------------------------------- */
 
-static void print_lines(void *ctx, const char *text) { chat_say(ctx, UI_NOTICE, "%s", text); }
+/* What a command says is shown after what it does. */
+static void print_lines(void *ctx, const char *text) {
+    struct chat *c = ctx;
+    buf_printf(&c->printed, "%s%s", c->printed.len ? "\n" : "", text);
+}
+
+static void say_printed(struct chat *c) {
+    if (c->printed.len) chat_say(c, UI_NOTICE, "%s", buf_text(&c->printed));
+    buf_free(&c->printed);
+}
 
 static void switch_conversation(struct chat *c) {
     if (c->result) worker_event_free(&(struct worker_event){.result = c->result});
@@ -28,21 +37,27 @@ static void cut_marks(struct chat *c) {
     if (c->slash.n_marks > left) c->slash.n_marks = left;
 }
 
-static void run_command(struct chat *c, const char *line) {
-    unsigned todo;
-    struct err e = {0};
-    if (slash_run(&c->slash, line, !chat_is_ready(c), &todo, &e)) {
-        chat_say_error(c, &e);
-        return;
-    }
+static void act(struct chat *c, unsigned todo) {
     cut_marks(c);
     if (todo & SLASH_SWITCHED) switch_conversation(c);
     if (todo & SLASH_SHOW) chat_show(c);
+    if (todo & SLASH_CUT) chat_cut(c);
+    say_printed(c);
     if (todo & SLASH_LOAD) chat_load(c);
     else if (todo & SLASH_SWITCHED) chat_restore(c);
     if (todo & SLASH_REPLY) chat_answer(c, 0, false);
     if (todo & SLASH_THEME) ui_set_theme(c->ui, settings_text(c->app->settings, SET_THEME));
     if (todo & SLASH_LEAVE) ui_leave(c->ui);
+}
+
+static void run_command(struct chat *c, const char *line) {
+    unsigned todo;
+    struct err e = {0};
+    c->in_command = true;
+    if (slash_run(&c->slash, line, !chat_is_ready(c), &todo, &e)) chat_say_error(c, &e);
+    else act(c, todo);
+    buf_free(&c->printed);
+    c->in_command = false;
 }
 
 static void on_line(void *ctx, const char *text) {

@@ -30,7 +30,6 @@ struct chat {
     uint64_t load, restore, reply, save;
     bool is_new_message;      /* the running reply answers a message just typed */
     bool is_opening;          /* the first load: its failure ends the program */
-    bool saved_since_reply;   /* the snapshot holds the last reply */
     struct worker_result *result; /* of the last reply; its marks are lent to slash */
 
     char **waiting;           /* messages typed while they could not be sent, oldest first */
@@ -41,6 +40,8 @@ struct chat {
     uint64_t *shown;          /* entry of each message of the branch, 0: not shown */
     size_t n_shown, cap_shown;
     uint64_t reply_id;        /* entry of the running reply */
+    struct buf printed;       /* by the running command */
+    bool in_command;          /* what is said answers a command, and does not wait for the reply's end */
     struct chat_notice *later; /* notices that wait for its end: a reply is one entry without a break */
     size_t n_later;
 
@@ -74,6 +75,7 @@ void chat_say_error(struct chat *c, const struct err *e);
 void chat_say_later(struct chat *c);                         /* what waited for the end of the reply */
 void chat_event(struct chat *c, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 void chat_show(struct chat *c);                              /* the whole branch anew */
+void chat_cut(struct chat *c);                               /* what is shown and is no longer on the branch goes */
 uint64_t chat_show_message(struct chat *c, size_t i);        /* message i of the branch, at the end */
 void chat_mark_message(struct chat *c, size_t i);            /* the note at its end */
 void chat_show_waiting(struct chat *c);

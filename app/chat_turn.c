@@ -98,7 +98,6 @@ void chat_answer(struct chat *c, uint64_t ticket, bool is_new_message) {
     struct err e = {0};
     c->is_new_message = is_new_message;
     c->is_writing = false;
-    c->saved_since_reply = false;
     c->done = c->total = 0;
     c->reading_us = process_now_us();
     c->slash.n_marks = 0;
@@ -194,7 +193,6 @@ static void on_restored(struct chat *c, const struct worker_event *ev, const str
         chat_say(c, UI_NOTICE, "your next message has the conversation read again: %s", e->text);
         return;
     }
-    c->saved_since_reply = true;
     struct buf time = {0};
     add_time(&time, ev->us);
     chat_say(c, UI_NOTICE, "resumed in %s: the cache is as it was left", buf_text(&time));
@@ -207,7 +205,6 @@ static void on_saved(struct chat *c, const struct worker_event *ev, const struct
         chat_event(c, "the cache is not saved: %s", e->text);
         return;
     }
-    c->saved_since_reply = !c->reply;
     struct buf time = {0};
     add_time(&time, ev->us);
     if (ev->bytes < 1 << 20) chat_event(c, "cache saved, %.0f KiB in %s", (double)ev->bytes / 1024, buf_text(&time));

@@ -20,7 +20,7 @@ static void say_later(struct chat *c, enum ui_role role, char *text) {
 
 static void say_text(struct chat *c, enum ui_role role, char *text) {
     if (!text) return;
-    if (c->reply) {
+    if (c->reply && !c->in_command) {
         say_later(c, role, text);
         return;
     }
@@ -115,6 +115,14 @@ void chat_show(struct chat *c) {
     }
     chat_show_context(c);
     chat_show_waiting(c);
+}
+
+void chat_cut(struct chat *c) {
+    size_t n = conversation_count(c->slash.conversation), i = n;
+    while (i < c->n_shown && !c->shown[i]) i++;
+    if (i < c->n_shown) ui_remove_from(c->ui, c->shown[i]);
+    if (c->n_shown > n) c->n_shown = n;
+    chat_show_context(c);
 }
 
 void chat_hide_waiting(struct chat *c) {

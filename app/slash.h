@@ -16,9 +16,10 @@ enum slash_todo {
     SLASH_LOAD = 1,      /* load the model again: another file, or settings that are fixed when it is opened */
     SLASH_SWITCHED = 2,  /* s->conversation is another one: clear the session, restore its snapshot */
     SLASH_SHOW = 4,      /* show the branch anew */
-    SLASH_REPLY = 8,     /* have the last user message answered */
-    SLASH_THEME = 16,
-    SLASH_LEAVE = 32,
+    SLASH_CUT = 8,       /* the branch ends earlier than it did */
+    SLASH_REPLY = 16,    /* have the last user message answered */
+    SLASH_THEME = 32,
+    SLASH_LEAVE = 64,
 };
 
 /* What commands work on. */

@@ -27,14 +27,16 @@ int slash_new(struct slash *s, const char *arg, unsigned *todo, struct err *e) {
 int slash_clear(struct slash *s, const char *arg, unsigned *todo, struct err *e) {
     (void)arg;
     int rc = conversation_clear(s->conversation, e);
-    if (!rc) *todo |= SLASH_SHOW;
-    return rc;
+    if (rc) return rc;
+    *todo |= SLASH_CUT;
+    s->print(s->ctx, "the context is empty; what was said is kept as a branch");
+    return 0;
 }
 
 int slash_regen(struct slash *s, const char *arg, unsigned *todo, struct err *e) {
     (void)arg;
     int rc = conversation_regenerate(s->conversation, e);
-    if (!rc) *todo |= SLASH_SHOW | SLASH_REPLY;
+    if (!rc) *todo |= SLASH_CUT | SLASH_REPLY;
     return rc;
 }
 
@@ -43,8 +45,11 @@ int slash_undo(struct slash *s, const char *arg, unsigned *todo, struct err *e) 
     long n = *arg ? strtol(arg, &end, 10) : 1;
     if (n < 1 || (end && *end)) return err_set(e, ERR_USAGE, "/undo %s: how many exchanges, a whole number from 1", arg);
     int rc = conversation_undo(s->conversation, (size_t)n, e);
-    if (!rc) *todo |= SLASH_SHOW;
-    return rc;
+    if (rc) return rc;
+    struct buf text = {0};
+    *todo |= SLASH_CUT;
+    buf_printf(&text, n == 1 ? "the last exchange is taken back" : "the last %ld exchanges are taken back", n);
+    return slash_print(s, &text, e);
 }
 
 static int need_store(const struct slash *s, struct err *e) {

@@ -130,12 +130,12 @@ static void undo_regen_and_clear_cut_the_branch(void **state) {
     (void)state;
     exchange("one", "1");
     exchange("two", "2");
-    assert_int_equal(run("/regen"), SLASH_SHOW | SLASH_REPLY);
+    assert_int_equal(run("/regen"), SLASH_CUT | SLASH_REPLY);
     assert_int_equal(conversation_count(slash.conversation), 4);
-    assert_int_equal(run("/undo 1"), SLASH_SHOW);
+    assert_int_equal(run("/undo 1"), SLASH_CUT);
     assert_int_equal(conversation_count(slash.conversation), 3);
     refuse("/undo 2", "not so many");
-    assert_int_equal(run("/clear"), SLASH_SHOW);
+    assert_int_equal(run("/clear"), SLASH_CUT);
     assert_int_equal(conversation_count(slash.conversation), 1);
 }
 
