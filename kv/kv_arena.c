@@ -12,7 +12,9 @@
 
 #define HUGE_PAGE ((size_t)2 << 20)
 
-static size_t round_up(size_t n, size_t unit) { return (n + unit - 1) / unit * unit; }
+static size_t round_up(size_t n, size_t unit) {
+    return (n + unit - 1) / unit * unit;
+}
 
 /* Bytes of a range of that many blocks, or 0 where no address space could hold it. */
 static size_t range_bytes(size_t block_bytes, uint32_t n_blocks, size_t unit) {
@@ -54,8 +56,10 @@ int kv_arena_open(struct kv_arena *a, size_t block_bytes, uint32_t cap_blocks, b
     a->unit = unit_for(block_bytes, cap_blocks);
     size_t bytes = range_bytes(block_bytes, cap_blocks, a->unit);
     if (bytes == 0) return -1;
-    if (reserve && (a->base = map_range(bytes))) a->reserved_bytes = bytes;
-    else a->unit = page;
+    if (reserve && (a->base = map_range(bytes)))
+        a->reserved_bytes = bytes;
+    else
+        a->unit = page;
     return 0;
 }
 
@@ -65,13 +69,17 @@ void kv_arena_close(struct kv_arena *a) {
     memset(a, 0, sizeof *a);
 }
 
-size_t kv_arena_bytes(const struct kv_arena *a, uint32_t n_blocks) { return range_bytes(a->block_bytes, n_blocks, a->unit); }
+size_t kv_arena_bytes(const struct kv_arena *a, uint32_t n_blocks) {
+    return range_bytes(a->block_bytes, n_blocks, a->unit);
+}
 
 /* Without a reservation: the mapping itself becomes longer or shorter. */
 static int resize_mapping(struct kv_arena *a, size_t bytes) {
     void *p = MAP_FAILED;
-    if (!a->base && bytes) p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    else if (a->base && bytes) p = mremap(a->base, a->committed_bytes, bytes, MREMAP_MAYMOVE);
+    if (!a->base && bytes)
+        p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    else if (a->base && bytes)
+        p = mremap(a->base, a->committed_bytes, bytes, MREMAP_MAYMOVE);
     else if (a->base) {
         munmap(a->base, a->committed_bytes);
         p = NULL;

@@ -1,7 +1,7 @@
 /* kv_budget: see kv_budget.h.
  *
- * Files: proc(5) status, meminfo and cgroup; for control groups the kernel's Documentation/admin-guide/cgroup-v2.rst and
- * cgroup-v1/memory.rst. What cannot be read does not limit. */
+ * Files: proc(5) status, meminfo and cgroup; for control groups the kernel's Documentation/admin-guide/cgroup-v2.rst
+ * and cgroup-v1/memory.rst. What cannot be read does not limit. */
 #include "kv/kv_budget.h"
 
 #include <ctype.h>
@@ -52,7 +52,8 @@ static void take_process_limits(const struct kv_budget *b, struct kv_room *r) {
     if (data.rlim_cur == RLIM_INFINITY && (as.rlim_cur == RLIM_INFINITY || b->reserved)) return;
     if (!read_text(b->root, "/proc/self", "/status", text, sizeof text)) return;
     if (data.rlim_cur != RLIM_INFINITY) take(r, data.rlim_cur, value_of(text, "VmData") * 1024, "RLIMIT_DATA");
-    if (as.rlim_cur != RLIM_INFINITY && !b->reserved) take(r, as.rlim_cur, value_of(text, "VmSize") * 1024, "RLIMIT_AS");
+    if (as.rlim_cur != RLIM_INFINITY && !b->reserved)
+        take(r, as.rlim_cur, value_of(text, "VmSize") * 1024, "RLIMIT_AS");
 }
 
 /* One control group. Page cache counts as used there but gives way, except for the weights. */
@@ -72,11 +73,13 @@ static void take_group(const struct kv_budget *b, const char *folder, bool v2, u
     files = files > b->weight_bytes ? files - b->weight_bytes : 0;
     used = (used > files ? used - files : 0) + pending;
     for (int i = 0; i < 2 && limits[v2][i]; i++)
-        if (read_text(b->root, folder, limits[v2][i], text, sizeof text) && isdigit((unsigned char)text[0])) take(r, strtoull(text, NULL, 10), used, "cgroup");
+        if (read_text(b->root, folder, limits[v2][i], text, sizeof text) && isdigit((unsigned char)text[0]))
+            take(r, strtoull(text, NULL, 10), used, "cgroup");
 }
 
 /* The group and every ancestor of it, up to the root of the mount. */
-static void take_groups(const struct kv_budget *b, const char *mount, const char *path, bool v2, uint64_t pending, struct kv_room *r) {
+static void take_groups(const struct kv_budget *b, const char *mount, const char *path, bool v2, uint64_t pending,
+                        struct kv_room *r) {
     char folder[PATH_ROOM];
     int n = snprintf(folder, sizeof folder, "%s%s", mount, path);
     size_t root = strlen(mount);
@@ -106,7 +109,8 @@ static void take_cgroups(const struct kv_budget *b, uint64_t pending, struct kv_
         if (!strcmp(line, "0") && !*names) {
             take_groups(b, "/sys/fs/cgroup", path, true, pending, r);
             take_groups(b, "/sys/fs/cgroup/unified", path, true, pending, r);
-        } else if (has_memory(names)) take_groups(b, "/sys/fs/cgroup/memory", path, false, pending, r);
+        } else if (has_memory(names))
+            take_groups(b, "/sys/fs/cgroup/memory", path, false, pending, r);
     }
 }
 

@@ -12,12 +12,12 @@
 struct kv_budget {
     uint64_t budget_bytes; /* the user's; 0: none */
     uint64_t weight_bytes;
-    bool reserved;         /* address space is taken already: RLIMIT_AS does not matter */
-    const char *root;      /* put before /proc and /sys: "", or a made-up tree of tests */
+    bool reserved;    /* address space is taken already: RLIMIT_AS does not matter */
+    const char *root; /* put before /proc and /sys: "", or a made-up tree of tests */
 };
 struct kv_room {
     uint64_t bytes;
-    const char *limit;     /* static: "budget", "RLIMIT_DATA", "RLIMIT_AS", "cgroup", "memory" */
+    const char *limit; /* static: "budget", "RLIMIT_DATA", "RLIMIT_AS", "cgroup", "memory" */
 };
 
 /* committed: bytes the cache holds; touched: those of them that already take physical memory. */

@@ -13,8 +13,12 @@ static bool lay_out(struct kv_layout *l, const struct kv_config *g) {
     size_t k_row = num_row_bytes(g->type_k, g->head_dim_k), v_row = num_row_bytes(g->type_v, g->head_dim_v);
     size_t page = (size_t)sysconf(_SC_PAGESIZE), k, v, layer, block;
     if (!k_row || !v_row || !g->n_layers || !g->n_kv_heads) return false;
-    if (__builtin_mul_overflow(k_row * KV_BLOCK, g->n_kv_heads, &k) || __builtin_mul_overflow(v_row * KV_BLOCK, g->n_kv_heads, &v)) return false;
-    if (__builtin_add_overflow(k, v, &layer) || __builtin_mul_overflow(layer, g->n_layers, &block) || block > SIZE_MAX / 8) return false;
+    if (__builtin_mul_overflow(k_row * KV_BLOCK, g->n_kv_heads, &k) ||
+        __builtin_mul_overflow(v_row * KV_BLOCK, g->n_kv_heads, &v))
+        return false;
+    if (__builtin_add_overflow(k, v, &layer) || __builtin_mul_overflow(layer, g->n_layers, &block) ||
+        block > SIZE_MAX / 8)
+        return false;
     *l = (struct kv_layout){.block_bytes = (block + page - 1) / page * page,
                             .layer_bytes = layer,
                             .k_head_bytes = k_row * KV_BLOCK,
@@ -28,16 +32,21 @@ static bool lay_out(struct kv_layout *l, const struct kv_config *g) {
 }
 
 static int check_type(const struct num_type *t, uint32_t head_dim, const char *what, struct err *e) {
-    if (t->id != NUM_F32 && t->id != NUM_F16) return err_set(e, ERR_USAGE, "the cache cannot hold %s as %s; f16 and f32 it can", what, t->name);
-    if (head_dim == 0 || head_dim % t->block) return err_set(e, ERR_USAGE, "a head of %u %s does not divide into blocks of %s", head_dim, what, t->name);
+    if (t->id != NUM_F32 && t->id != NUM_F16)
+        return err_set(e, ERR_USAGE, "the cache cannot hold %s as %s; f16 and f32 it can", what, t->name);
+    if (head_dim == 0 || head_dim % t->block)
+        return err_set(e, ERR_USAGE, "a head of %u %s does not divide into blocks of %s", head_dim, what, t->name);
     return 0;
 }
 
 static int check_config(const struct kv_config *g, struct err *e) {
-    if (g->bound < KV_MIN_BOUND) return err_set(e, ERR_USAGE, "a context of %u cells is too small; the least is %u", g->bound, KV_MIN_BOUND);
+    if (g->bound < KV_MIN_BOUND)
+        return err_set(e, ERR_USAGE, "a context of %u cells is too small; the least is %u", g->bound, KV_MIN_BOUND);
     if (g->evict != KV_EVICT_STOP && g->keep > g->bound / 2)
         return err_set(e, ERR_USAGE, "a kept part of %u cells is larger than half the bound of %u", g->keep, g->bound);
-    if (g->evict_free < 0 || g->evict_free > 1) return err_set(e, ERR_USAGE, "an eviction cannot free a share of %g; it is more than 0 and at most 1", g->evict_free);
+    if (g->evict_free < 0 || g->evict_free > 1)
+        return err_set(e, ERR_USAGE, "an eviction cannot free a share of %g; it is more than 0 and at most 1",
+                       g->evict_free);
     int rc = check_type(g->type_k, g->head_dim_k, "keys", e);
     return rc ? rc : check_type(g->type_v, g->head_dim_v, "values", e);
 }
@@ -64,7 +73,10 @@ int kv_open(struct kv **out, const struct kv_config *g, struct err *e) {
         rc = err_set(e, ERR_MEMORY, "no address space holds a cache of %u cells of %zu bytes", g->bound, c->cell_bytes);
         goto out;
     }
-    c->budget = (struct kv_budget){.budget_bytes = g->budget_bytes, .weight_bytes = g->weight_bytes, .reserved = c->arena.reserved_bytes > 0, .root = ""};
+    c->budget = (struct kv_budget){.budget_bytes = g->budget_bytes,
+                                   .weight_bytes = g->weight_bytes,
+                                   .reserved = c->arena.reserved_bytes > 0,
+                                   .root = ""};
     rc = kv_growth_make(c, g->grow == KV_GROW_FIXED ? g->bound : c->config.start, false, "opened", e);
 out:
     if (rc) {
@@ -91,7 +103,9 @@ void kv_close(struct kv *c) {
     free(c);
 }
 
-const struct kv_layout *kv_get_layout(const struct kv *c) { return &c->layout; }
+const struct kv_layout *kv_get_layout(const struct kv *c) {
+    return &c->layout;
+}
 
 /* ---- a micro-batch ---- */
 
@@ -102,8 +116,10 @@ static int make_room(struct kv *c, int seq, uint32_t n, struct err *e) {
     uint32_t to = need < bound ? (uint32_t)need : bound;
     int rc = 0;
     if (to > c->cells.n) {
-        if (c->refused_us && kv_now_us() - c->refused_us < KV_RETRY_US) rc = err_set(e, ERR_MEMORY, "no memory for more than %u cells", c->cells.n);
-        else rc = kv_growth_make(c, to, false, "full", e);
+        if (c->refused_us && kv_now_us() - c->refused_us < KV_RETRY_US)
+            rc = err_set(e, ERR_MEMORY, "no memory for more than %u cells", c->cells.n);
+        else
+            rc = kv_growth_make(c, to, false, "full", e);
         if (rc) limit = c->cells.n;
     }
     if (need <= limit) return 0;
@@ -113,7 +129,8 @@ static int make_room(struct kv *c, int seq, uint32_t n, struct err *e) {
     if (code && rc) return rc; /* what is in the way is the memory */
     if (code) return err_set(e, code, "%s", why.text);
     if (c->arena.n_blocks > kv_blocks(bound)) kv_growth_shrink(c, kv_blocks(bound), "bound lowered");
-    kv_seq_reserve(&c->seq[seq], c->cells.n, c->seq[seq].n_tokens + c->cells.n); /* now, so that no token to come has to */
+    kv_seq_reserve(&c->seq[seq], c->cells.n,
+                   c->seq[seq].n_tokens + c->cells.n); /* now, so that no token to come has to */
     return 0;
 }
 
@@ -136,8 +153,10 @@ static void make_runs(struct kv_running *r) {
     r->n_runs = 0;
     for (uint32_t i = 0; i < r->n; i++) {
         struct kv_run *z = r->n_runs ? &r->run[r->n_runs - 1] : NULL;
-        if (z && z->cell + z->n == r->cell[i]) z->n++;
-        else r->run[r->n_runs++] = (struct kv_run){.pos = r->pos + i, .index = r->index + i, .cell = r->cell[i], .n = 1};
+        if (z && z->cell + z->n == r->cell[i])
+            z->n++;
+        else
+            r->run[r->n_runs++] = (struct kv_run){.pos = r->pos + i, .index = r->index + i, .cell = r->cell[i], .n = 1};
     }
 }
 
@@ -151,15 +170,18 @@ int kv_begin(struct kv *c, int seq, const int32_t *token, uint32_t n, size_t fir
     struct kv_seq *s = &c->seq[seq];
     struct kv_running *r = &c->running;
     size_t index = first == SIZE_MAX ? s->n_tokens : first;
-    if (!follows(s, index)) return err_set(e, ERR_USAGE, "token %zu cannot follow the %zu tokens of the sequence", index, s->n_tokens);
+    if (!follows(s, index))
+        return err_set(e, ERR_USAGE, "token %zu cannot follow the %zu tokens of the sequence", index, s->n_tokens);
     if (size_batch(c, n)) return err_set(e, ERR_MEMORY, "no memory for a batch of %u tokens", n);
     int rc = make_room(c, seq, n, e);
     if (rc) return rc;
     /* room for as many tokens as there are cells at once: decoding allocates nothing until the cache grows */
-    if (kv_seq_reserve(s, c->cells.n, index + n > c->cells.n ? index + n : c->cells.n)) return err_set(e, ERR_MEMORY, "no memory to remember %zu tokens", index + n);
+    if (kv_seq_reserve(s, c->cells.n, index + n > c->cells.n ? index + n : c->cells.n))
+        return err_set(e, ERR_MEMORY, "no memory to remember %zu tokens", index + n);
     memcpy(s->token + index, token, n * sizeof *token);
     uint32_t limit = c->cells.n < c->config.bound ? c->cells.n : c->config.bound;
-    if (!kv_cells_find(&c->cells, limit, n, r->cell)) return err_set(e, ERR_MEMORY, "no %u free cells among %u", n, limit);
+    if (!kv_cells_find(&c->cells, limit, n, r->cell))
+        return err_set(e, ERR_MEMORY, "no %u free cells among %u", n, limit);
     r->on = true;
     r->seq = seq;
     r->index = index;
@@ -193,8 +215,8 @@ void kv_abandon(struct kv *c, struct kv_batch *b) {
     kv_stats_publish(c);
 }
 
-void kv_write(struct kv *c, const struct kv_batch *b, uint32_t layer, uint32_t i0, uint32_t i1, const float *k, size_t k_stride, const float *v,
-              size_t v_stride) {
+void kv_write(struct kv *c, const struct kv_batch *b, uint32_t layer, uint32_t i0, uint32_t i1, const float *k,
+              size_t k_stride, const float *v, size_t v_stride) {
     const struct kv_layout *l = &c->layout;
     const struct kv_config *g = &c->config;
     assert(layer < g->n_layers && i1 <= b->n);
@@ -226,8 +248,12 @@ static void view_run(const struct kv *c, struct kv_view *v, const struct kv_run 
     int64_t pos = kv_run_first(r);
     while (left) {
         uint32_t first = cell % KV_BLOCK, n = KV_BLOCK - first < left ? KV_BLOCK - first : left;
-        c->span[v->n_spans++] = (struct kv_span){
-            .block = c->arena.base + (size_t)(cell / KV_BLOCK) * c->layout.block_bytes, .first = first, .n = n, .pos = pos, .rot = rot};
+        c->span[v->n_spans++] =
+            (struct kv_span){.block = c->arena.base + (size_t)(cell / KV_BLOCK) * c->layout.block_bytes,
+                             .first = first,
+                             .n = n,
+                             .pos = pos,
+                             .rot = rot};
         cell += n;
         left -= n;
         pos += n;

@@ -10,7 +10,8 @@
 #include "kv/kv_cells.h"
 #include "kv/kv_seq.h"
 
-#define KV_RETRY_US 1000000u /* a refused growth is not asked for again within it: a token must not wait for a refusal */
+#define KV_RETRY_US                                                                                                    \
+    1000000u          /* a refused growth is not asked for again within it: a token must not wait for a refusal */
 #define KV_EVENTS 256 /* kept for kv_events */
 
 struct kv_event_log {
@@ -18,19 +19,19 @@ struct kv_event_log {
     uint64_t n;                       /* number of the last one */
     uint32_t n_grow, n_shrink;
     uint64_t evicted_tokens, evicted_turns;
-    bool slides;                      /* an event has told that the window slides, */
-    uint32_t slid, slid_turns;        /* and this slid out since the last one that told */
+    bool slides;               /* an event has told that the window slides, */
+    uint32_t slid, slid_turns; /* and this slid out since the last one that told */
 };
 
 /* The batch between kv_begin and kv_finish. */
 struct kv_running {
     bool on;
     int seq;
-    size_t index;         /* token index of its first token */
+    size_t index; /* token index of its first token */
     struct kv_run *run;
     size_t n_runs;
-    uint32_t *cell;       /* [n] */
-    uint32_t n, cap;      /* cap: of run and cell */
+    uint32_t *cell;  /* [n] */
+    uint32_t n, cap; /* cap: of run and cell */
     int64_t pos;
 };
 
@@ -39,28 +40,30 @@ struct kv {
     struct kv_layout layout;
     size_t cell_bytes;
     struct kv_arena arena;
-    struct kv_cells cells;   /* as many as the committed blocks have */
-    uint8_t *touched;        /* [blocks] whether anything was ever written there */
+    struct kv_cells cells; /* as many as the committed blocks have */
+    uint8_t *touched;      /* [blocks] whether anything was ever written there */
     uint32_t n_touched;
     struct kv_seq seq[KV_MAX_SEQS];
     struct kv_running running;
 
-    struct kv_span *span;    /* [cells.n] of kv_get_view */
-    int64_t *offset;         /* [cells.n] */
-    struct kv_range *range;  /* scratch of eviction: [n_turns + 2] */
+    struct kv_span *span;   /* [cells.n] of kv_get_view */
+    int64_t *offset;        /* [cells.n] */
+    struct kv_range *range; /* scratch of eviction: [n_turns + 2] */
     size_t cap_ranges;
-    struct kv_range *todo;   /* [n_turns + 2] of kv_sync */
+    struct kv_range *todo; /* [n_turns + 2] of kv_sync */
     size_t cap_todo;
 
     struct kv_event_log log;
     struct kv_budget budget;
-    uint64_t refused_us;     /* when a growth was last refused; 0: never */
-    pthread_mutex_t lock;    /* guards what follows, nothing else */
-    struct kv_stats stats;   /* the copy that other threads may take */
-    uint64_t room_us;        /* when its room was last measured; 0: never */
+    uint64_t refused_us;   /* when a growth was last refused; 0: never */
+    pthread_mutex_t lock;  /* guards what follows, nothing else */
+    struct kv_stats stats; /* the copy that other threads may take */
+    uint64_t room_us;      /* when its room was last measured; 0: never */
 };
 
-static inline uint32_t kv_blocks(uint64_t cells) { return (uint32_t)((cells + KV_BLOCK - 1) / KV_BLOCK); }
+static inline uint32_t kv_blocks(uint64_t cells) {
+    return (uint32_t)((cells + KV_BLOCK - 1) / KV_BLOCK);
+}
 
 /* Notes that the cell's block is written to. */
 static inline void kv_touch(struct kv *c, uint32_t cell) {
@@ -74,19 +77,22 @@ static inline void kv_touch(struct kv *c, uint32_t cell) {
 int kv_growth_make(struct kv *c, uint32_t cells, bool exact, const char *reason, struct err *e);
 /* Cells that the arena would hold after growing for `cells`, by the policy alone. */
 uint32_t kv_growth_target(const struct kv *c, uint32_t cells);
-/* Cells that the arena holds or could hold with the memory there is, at most the bound. Reads files: not for every token. */
+/* Cells that the arena holds or could hold with the memory there is, at most the bound. Reads files: not for every
+ * token. */
 uint32_t kv_growth_reach(const struct kv *c);
 /* Room left now. */
 struct kv_room kv_growth_room(const struct kv *c);
 /* Gives back wholly free blocks: those behind the last cell in use, but not below floor blocks, are uncommitted; the
  * pages of those in the middle are returned. */
 void kv_growth_shrink(struct kv *c, uint32_t floor, const char *reason);
-/* The same, but only where it is worth it, so that memory does not go back and forth; soon: cells about to be needed. */
+/* The same, but only where it is worth it, so that memory does not go back and forth; soon: cells about to be needed.
+ */
 void kv_growth_settle(struct kv *c, uint32_t soon, const char *reason);
 
 /* kv_events */
 uint64_t kv_now_us(void);
-void kv_event_size(struct kv *c, enum kv_event_kind kind, uint32_t blocks_before, uint64_t bytes_before, uint64_t since_us, const char *reason);
+void kv_event_size(struct kv *c, enum kv_event_kind kind, uint32_t blocks_before, uint64_t bytes_before,
+                   uint64_t since_us, const char *reason);
 void kv_event_evict(struct kv *c, size_t tokens, size_t turns, bool slid, uint64_t since_us, const char *reason);
 void kv_stats_publish(struct kv *c);
 
@@ -94,17 +100,19 @@ void kv_stats_publish(struct kv *c);
 /* What a conversation needs, or will need once a prompt is computed. */
 struct kv_ask {
     int seq;
-    const struct kv_turn *turn; size_t n_turns; /* starts in order; none: one open-ended turn */
+    const struct kv_turn *turn;
+    size_t n_turns; /* starts in order; none: one open-ended turn */
     size_t n_keep;
-    size_t live_end;   /* tokens before it are live or have left, */
-    size_t end;        /* those from it to here are still to be computed */
-    size_t extra;      /* cells for what follows */
-    size_t limit;      /* cells that this sequence may use alone */
-    bool whole_last;   /* the last turn may not be cut */
+    size_t live_end; /* tokens before it are live or have left, */
+    size_t end;      /* those from it to here are still to be computed */
+    size_t extra;    /* cells for what follows */
+    size_t limit;    /* cells that this sequence may use alone */
+    bool whole_last; /* the last turn may not be cut */
 };
 struct kv_dropped {
-    struct kv_range *range; size_t n;     /* token indices to drop, in order; scratch of the cache */
-    size_t tokens, turns;                 /* newly dropped */
+    struct kv_range *range;
+    size_t n;             /* token indices to drop, in order; scratch of the cache */
+    size_t tokens, turns; /* newly dropped */
 };
 /* Decides what leaves. Nothing changes. ERR_CONTEXT with both counts where it cannot be made to fit; ERR_MEMORY. */
 int kv_evict_plan(struct kv *c, const struct kv_ask *a, struct kv_dropped *d, struct err *e);

@@ -27,8 +27,10 @@ void kv_cells_own(struct kv_cells *t, uint32_t cell, uint32_t n, int seq) {
     for (uint32_t i = cell; i < cell + n; i++) {
         uint64_t was = t->owner[i];
         assert(!(was & bit));
-        if (!was) t->used++;
-        else if (!(was & (was - 1))) t->n_shared++;
+        if (!was)
+            t->used++;
+        else if (!(was & (was - 1)))
+            t->n_shared++;
         t->owner[i] = was | bit;
     }
 }
@@ -38,8 +40,10 @@ void kv_cells_disown(struct kv_cells *t, uint32_t cell, uint32_t n, int seq) {
     for (uint32_t i = cell; i < cell + n; i++) {
         assert(t->owner[i] & bit);
         uint64_t left = t->owner[i] & ~bit;
-        if (!left) t->used--;
-        else if (!(left & (left - 1))) t->n_shared--;
+        if (!left)
+            t->used--;
+        else if (!(left & (left - 1)))
+            t->n_shared--;
         t->owner[i] = left;
     }
 }

@@ -20,8 +20,8 @@ void kv_cells_own(struct kv_cells *t, uint32_t cell, uint32_t n, int seq);
 void kv_cells_disown(struct kv_cells *t, uint32_t cell, uint32_t n, int seq); /* a cell without owner is free */
 /* Cells of [cell, cell + n) that no other sequence owns. */
 uint32_t kv_cells_count_sole(const struct kv_cells *t, uint32_t cell, uint32_t n);
-/* Fills out with n free cells below limit, from the hint on, wrapping; false, with nothing changed, where fewer are free.
- * They stay free until they are owned. */
+/* Fills out with n free cells below limit, from the hint on, wrapping; false, with nothing changed, where fewer are
+ * free. They stay free until they are owned. */
 bool kv_cells_find(struct kv_cells *t, uint32_t limit, uint32_t n, uint32_t *out);
 /* One more than the last cell that is owned. */
 uint32_t kv_cells_end(const struct kv_cells *t);

@@ -19,7 +19,8 @@ static struct kv_event *add(struct kv *c, enum kv_event_kind kind, uint64_t sinc
     return ev;
 }
 
-void kv_event_size(struct kv *c, enum kv_event_kind kind, uint32_t blocks_before, uint64_t bytes_before, uint64_t since_us, const char *reason) {
+void kv_event_size(struct kv *c, enum kv_event_kind kind, uint32_t blocks_before, uint64_t bytes_before,
+                   uint64_t since_us, const char *reason) {
     struct kv_event *ev = add(c, kind, since_us, reason);
     ev->cells_before = blocks_before * KV_BLOCK;
     ev->bytes_before = bytes_before;

@@ -14,11 +14,13 @@ struct plan {
     struct kv *c;
     const struct kv_ask *a;
     struct kv_dropped *d;
-    size_t kept;   /* cells of the kept part and of pinned turns */
-    size_t total;  /* cells of all that stays so far, with extra */
+    size_t kept;  /* cells of the kept part and of pinned turns */
+    size_t total; /* cells of all that stays so far, with extra */
 };
 
-static size_t n_turns(const struct kv_ask *a) { return a->n_turns ? a->n_turns : 1; }
+static size_t n_turns(const struct kv_ask *a) {
+    return a->n_turns ? a->n_turns : 1;
+}
 
 static struct kv_range turn_range(const struct kv_ask *a, size_t i) {
     size_t first = i == 0 ? a->n_keep : a->turn[i].first;
@@ -28,7 +30,9 @@ static struct kv_range turn_range(const struct kv_ask *a, size_t i) {
     return (struct kv_range){first, end > first ? end - first : 0};
 }
 
-static bool pinned(const struct kv_ask *a, size_t i) { return a->n_turns && a->turn[i].pinned && i + 1 < a->n_turns; }
+static bool pinned(const struct kv_ask *a, size_t i) {
+    return a->n_turns && a->turn[i].pinned && i + 1 < a->n_turns;
+}
 
 /* Cells that tokens [from, to) take, or will, of those that are this sequence's alone. */
 static size_t cost(const struct kv *c, const struct kv_ask *a, size_t from, size_t to) {
@@ -39,7 +43,9 @@ static size_t cost(const struct kv *c, const struct kv_ask *a, size_t from, size
     return n;
 }
 
-static size_t cost_range(const struct plan *p, struct kv_range r) { return cost(p->c, p->a, r.first, r.first + r.n); }
+static size_t cost_range(const struct plan *p, struct kv_range r) {
+    return cost(p->c, p->a, r.first, r.first + r.n);
+}
 
 static void drop(struct plan *p, struct kv_range r, size_t cells) {
     struct kv_dropped *d = p->d;
@@ -54,8 +60,10 @@ static struct kv_range cut_range(const struct plan *p, struct kv_range r, size_t
     size_t lo = 0, hi = r.n;
     while (lo < hi) {
         size_t mid = lo + (hi - lo) / 2;
-        if (cost(p->c, p->a, r.first, r.first + mid) >= cells) hi = mid;
-        else lo = mid + 1;
+        if (cost(p->c, p->a, r.first, r.first + mid) >= cells)
+            hi = mid;
+        else
+            lo = mid + 1;
     }
     return (struct kv_range){r.first, lo};
 }
@@ -103,15 +111,18 @@ static int plan_slide(struct plan *p, struct err *e) {
     if (index > a->live_end) index = a->live_end;
     for (size_t lo = 0, hi = last; lo < hi;) {
         size_t mid = lo + (hi - lo + 1) / 2;
-        if (turn_range(a, mid).first <= index) i = lo = mid;
-        else hi = mid - 1;
+        if (turn_range(a, mid).first <= index)
+            i = lo = mid;
+        else
+            hi = mid - 1;
     }
     for (; p->total > a->limit && i <= last; i++) {
         if (pinned(a, i) || (i == last && a->whole_last)) continue;
         struct kv_range r = turn_range(a, i);
         size_t cells = cost_range(p, r), want = p->total - a->limit;
         if (cells == 0) continue;
-        if (want < cells) drop(p, cut_range(p, r, want), want);
+        if (want < cells)
+            drop(p, cut_range(p, r, want), want);
         else {
             drop(p, r, cells);
             p->d->turns += i < last;
@@ -122,7 +133,8 @@ static int plan_slide(struct plan *p, struct err *e) {
 
 static int plan_stop(struct plan *p, struct err *e) {
     const struct kv_ask *a = p->a;
-    return err_set(e, ERR_CONTEXT, "the context is full: %zu tokens do not fit into %zu cells, and the mode is stop", p->total, a->limit);
+    return err_set(e, ERR_CONTEXT, "the context is full: %zu tokens do not fit into %zu cells, and the mode is stop",
+                   p->total, a->limit);
 }
 
 static const struct mode {
@@ -143,16 +155,22 @@ int kv_evict_find(const char *name) {
     return -1;
 }
 
-const char *kv_evict_name(enum kv_evict m) { return modes[m].name; }
+const char *kv_evict_name(enum kv_evict m) {
+    return modes[m].name;
+}
 
 int kv_set_evict(struct kv *c, enum kv_evict m, struct err *e) {
-    if (!modes[m].plan) return err_set(e, ERR_USAGE, "the eviction mode \"%s\" is not available; shift, slide and stop are", modes[m].name);
+    if (!modes[m].plan)
+        return err_set(e, ERR_USAGE, "the eviction mode \"%s\" is not available; shift, slide and stop are",
+                       modes[m].name);
     c->config.evict = m;
     kv_stats_publish(c);
     return 0;
 }
 
-size_t kv_evict_reply_cells(const struct kv *c) { return modes[c->config.evict].reply_cells; }
+size_t kv_evict_reply_cells(const struct kv *c) {
+    return modes[c->config.evict].reply_cells;
+}
 
 size_t kv_evict_keep(const struct kv *c, size_t n_keep) {
     if (n_keep == 0) n_keep = c->config.keep;

@@ -51,12 +51,16 @@ int kv_grow_find(const char *name) {
     return -1;
 }
 
-const char *kv_grow_name(enum kv_grow g) { return policies[g].name; }
+const char *kv_grow_name(enum kv_grow g) {
+    return policies[g].name;
+}
 
 uint32_t kv_growth_target(const struct kv *c, uint32_t cells) {
     uint64_t need = kv_blocks(cells), bound = kv_blocks(c->config.bound), n = c->arena.n_blocks;
-    if (n == 0 && c->config.grow == KV_GROW_FIXED) n = bound;
-    else if (n == 0) n = need;
+    if (n == 0 && c->config.grow == KV_GROW_FIXED)
+        n = bound;
+    else if (n == 0)
+        n = need;
     while (n < need) n = policies[c->config.grow].next(c, n);
     return (uint32_t)(n < bound ? n : bound) * KV_BLOCK;
 }
@@ -116,10 +120,13 @@ uint32_t kv_growth_reach(const struct kv *c) {
 static int refuse(struct kv *c, uint32_t least, uint64_t since, const struct kv_room *room, struct err *e) {
     uint64_t more = kv_arena_bytes(&c->arena, least) - c->arena.committed_bytes;
     c->refused_us = since;
-    kv_event_size(c, KV_EVENT_REFUSED, c->arena.n_blocks, c->arena.committed_bytes, since, room ? room->limit : "system");
-    if (!room) return err_set(e, ERR_MEMORY, "the system refuses the %.1f MiB that %u cells need", (double)more / (1 << 20), least * KV_BLOCK);
-    return err_set(e, ERR_MEMORY, "%u cells need %.1f MiB more, and %.1f MiB are left (%s)", least * KV_BLOCK, (double)more / (1 << 20),
-                   (double)room->bytes / (1 << 20), room->limit);
+    kv_event_size(c, KV_EVENT_REFUSED, c->arena.n_blocks, c->arena.committed_bytes, since,
+                  room ? room->limit : "system");
+    if (!room)
+        return err_set(e, ERR_MEMORY, "the system refuses the %.1f MiB that %u cells need", (double)more / (1 << 20),
+                       least * KV_BLOCK);
+    return err_set(e, ERR_MEMORY, "%u cells need %.1f MiB more, and %.1f MiB are left (%s)", least * KV_BLOCK,
+                   (double)more / (1 << 20), (double)room->bytes / (1 << 20), room->limit);
 }
 
 int kv_growth_make(struct kv *c, uint32_t cells, bool exact, const char *reason, struct err *e) {
@@ -158,8 +165,10 @@ void kv_growth_shrink(struct kv *c, uint32_t floor, const char *reason) {
 
 void kv_growth_settle(struct kv *c, uint32_t soon, const char *reason) {
     if (c->config.grow == KV_GROW_FIXED) return;
-    uint32_t used = kv_blocks((uint64_t)c->cells.used + soon), n = c->arena.n_blocks, start = kv_blocks(c->config.start);
-    /* Down to twice what is used, and only from four times: a regenerated reply does not shrink what it will need again. */
+    uint32_t used = kv_blocks((uint64_t)c->cells.used + soon), n = c->arena.n_blocks,
+             start = kv_blocks(c->config.start);
+    /* Down to twice what is used, and only from four times: a regenerated reply does not shrink what it will need
+     * again. */
     if (n < 4 || used > n / 4) return;
     uint32_t floor = used * 2 > start ? used * 2 : start;
     if (floor < n) kv_growth_shrink(c, floor, reason);

@@ -16,7 +16,9 @@ struct motion {
     int div; /* > 0: divides instead */
 };
 
-static int64_t moved(const struct motion *m, int64_t pos) { return m->div ? pos / m->div : pos + m->add; }
+static int64_t moved(const struct motion *m, int64_t pos) {
+    return m->div ? pos / m->div : pos + m->add;
+}
 
 static uint8_t *layer_of_cell(const struct kv *c, uint32_t cell, uint32_t layer) {
     return c->arena.base + (size_t)(cell / KV_BLOCK) * c->layout.block_bytes + layer * c->layout.layer_bytes;
@@ -55,7 +57,7 @@ static void turn_cell(struct kv *c, uint32_t cell, const float *cs) {
 struct work {
     struct kv_run *run; /* [n] what becomes of the moved runs */
     size_t n_runs;
-    uint32_t *fresh;    /* [n_shared] cells for copies of shared ones */
+    uint32_t *fresh; /* [n_shared] cells for copies of shared ones */
     uint32_t n, n_shared, used;
     float *cs;
 };
@@ -73,7 +75,8 @@ static int work_open(struct kv *c, struct work *w, size_t from, size_t to, const
     }
     uint64_t need = (uint64_t)c->cells.used + w->n_shared;
     if (need > c->config.bound)
-        return err_set(e, ERR_MEMORY, "%u shared cells must be copied and %u are in use; the bound is %u", w->n_shared, c->cells.used, c->config.bound);
+        return err_set(e, ERR_MEMORY, "%u shared cells must be copied and %u are in use; the bound is %u", w->n_shared,
+                       c->cells.used, c->config.bound);
     int rc = kv_growth_make(c, (uint32_t)need, false, "copies", e);
     if (rc) return rc;
     w->run = malloc((w->n + 1) * sizeof *w->run);
@@ -88,8 +91,11 @@ static int work_open(struct kv *c, struct work *w, size_t from, size_t to, const
 /* Adds one cell to the runs of the work. */
 static void work_add(struct work *w, const struct kv_run *cell) {
     struct kv_run *z = w->n_runs ? &w->run[w->n_runs - 1] : NULL;
-    if (z && z->cell + z->n == cell->cell && z->index + z->n == cell->index && z->pos + z->n == cell->pos && z->offset == cell->offset) z->n++;
-    else w->run[w->n_runs++] = *cell;
+    if (z && z->cell + z->n == cell->cell && z->index + z->n == cell->index && z->pos + z->n == cell->pos &&
+        z->offset == cell->offset)
+        z->n++;
+    else
+        w->run[w->n_runs++] = *cell;
 }
 
 /* Moves every cell of run r; shared ones into copies. */
@@ -110,7 +116,8 @@ static void move_run(struct kv *c, int seq, struct work *w, const struct kv_run 
             turn_cell(c, cell, w->cs);
             turned = by;
         }
-        work_add(w, &(struct kv_run){.pos = r->pos + k + by, .offset = r->offset, .index = r->index + k, .cell = cell, .n = 1});
+        work_add(w, &(struct kv_run){
+                        .pos = r->pos + k + by, .offset = r->offset, .index = r->index + k, .cell = cell, .n = 1});
     }
 }
 
@@ -132,7 +139,8 @@ out:
 
 static int check_move(const struct kv *c, int seq, struct err *e) {
     assert(!c->running.on && seq >= 0 && seq < KV_MAX_SEQS);
-    if (c->config.head_dim_k > MAX_HEAD) return err_set(e, ERR_USAGE, "keys of %u numbers cannot be moved; %d can", c->config.head_dim_k, MAX_HEAD);
+    if (c->config.head_dim_k > MAX_HEAD)
+        return err_set(e, ERR_USAGE, "keys of %u numbers cannot be moved; %d can", c->config.head_dim_k, MAX_HEAD);
     return 0;
 }
 
@@ -142,7 +150,8 @@ int kv_seq_add(struct kv *c, int seq, int64_t p0, int64_t p1, int64_t d, struct 
     struct kv_seq *s = &c->seq[seq];
     if (p0 < 0) p0 = 0;
     size_t from = kv_seq_cut_pos(s, p0);
-    size_t live = d < 0 && p0 < -d ? kv_seq_cut_pos(s, -d) : from; /* runs [from, live) would stand below 0: they are freed */
+    size_t live =
+        d < 0 && p0 < -d ? kv_seq_cut_pos(s, -d) : from; /* runs [from, live) would stand below 0: they are freed */
     size_t to = p1 < 0 ? s->n_runs : kv_seq_cut_pos(s, p1);
     if (live > to) live = to;
     if (live < to) {
@@ -178,7 +187,8 @@ static void share(struct kv *c, int src, int dst, int64_t p0, int64_t p1) {
     struct kv_seq *z = &c->seq[dst];
     for (size_t i = kv_seq_find_pos(a, p0); p0 < p1 && i < a->n_runs && kv_run_first(&a->run[i]) < p1; i++) {
         struct kv_run r = a->run[i];
-        int64_t skip = p0 > kv_run_first(&r) ? p0 - kv_run_first(&r) : 0, over = kv_run_end(&r) > p1 ? kv_run_end(&r) - p1 : 0;
+        int64_t skip = p0 > kv_run_first(&r) ? p0 - kv_run_first(&r) : 0,
+                over = kv_run_end(&r) > p1 ? kv_run_end(&r) - p1 : 0;
         r.n -= (uint32_t)(skip + over);
         r.cell += (uint32_t)skip;
         r.index += (size_t)skip;
@@ -207,7 +217,8 @@ int kv_seq_cp(struct kv *c, int src, int dst, int64_t p0, int64_t p1, struct err
     z->n_tokens = p1 < 0 ? a->n_tokens : z->run[z->n_runs - 1].index + z->run[z->n_runs - 1].n;
     memcpy(z->token, a->token, z->n_tokens * sizeof *z->token);
     size_t at = 0; /* what is not shared has left, for the copy */
-    for (size_t i = 0; i < z->n_runs; at = z->run[i].index + z->run[i].n, i++) kv_seq_add_left(z, (struct kv_range){at, z->run[i].index - at});
+    for (size_t i = 0; i < z->n_runs; at = z->run[i].index + z->run[i].n, i++)
+        kv_seq_add_left(z, (struct kv_range){at, z->run[i].index - at});
     kv_seq_add_left(z, (struct kv_range){at, z->n_tokens - at});
     kv_stats_publish(c);
     return 0;

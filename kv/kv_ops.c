@@ -5,7 +5,9 @@
 
 #include "kv/kv_cache.h"
 
-static bool valid(int seq) { return seq >= 0 && seq < KV_MAX_SEQS; }
+static bool valid(int seq) {
+    return seq >= 0 && seq < KV_MAX_SEQS;
+}
 
 int64_t kv_seq_pos_min(const struct kv *c, int seq) {
     assert(valid(seq));
@@ -21,8 +23,10 @@ int64_t kv_seq_pos_max(const struct kv *c, int seq) {
 static void remove_range(struct kv *c, int seq, int64_t p0, int64_t p1) {
     struct kv_seq *s = &c->seq[seq];
     size_t from = p0 < 0 ? 0 : kv_seq_cut_pos(s, p0), to = p1 < 0 ? s->n_runs : kv_seq_cut_pos(s, p1);
-    if (from < to) kv_seq_take(s, &c->cells, seq, from, to);
-    else if (s->n_runs == 0 && p0 <= 0 && p1 < 0) kv_seq_forget(s); /* all of it has left */
+    if (from < to)
+        kv_seq_take(s, &c->cells, seq, from, to);
+    else if (s->n_runs == 0 && p0 <= 0 && p1 < 0)
+        kv_seq_forget(s); /* all of it has left */
 }
 
 bool kv_seq_rm(struct kv *c, int seq, int64_t p0, int64_t p1) {
@@ -57,7 +61,9 @@ void kv_clear(struct kv *c, bool data) {
 
 /* ---- leases ---- */
 
-static bool vacant(const struct kv_seq *s) { return !s->leased && s->n_runs == 0 && s->n_tokens == 0; }
+static bool vacant(const struct kv_seq *s) {
+    return !s->leased && s->n_runs == 0 && s->n_tokens == 0;
+}
 
 int kv_acquire(struct kv *c) {
     for (int s = 0; s < KV_MAX_SEQS; s++)
@@ -85,7 +91,8 @@ size_t kv_available(const struct kv *c) {
 /* ---- limits at run time ---- */
 
 int kv_set_bound(struct kv *c, uint32_t bound, struct err *e) {
-    if (bound < KV_MIN_BOUND) return err_set(e, ERR_USAGE, "a context of %u cells is too small; the least is %u", bound, KV_MIN_BOUND);
+    if (bound < KV_MIN_BOUND)
+        return err_set(e, ERR_USAGE, "a context of %u cells is too small; the least is %u", bound, KV_MIN_BOUND);
     uint32_t blocks = kv_blocks(bound);
     if (blocks > c->arena.cap_blocks && kv_arena_reserve(&c->arena, blocks))
         return err_set(e, ERR_MEMORY, "no address space for a cache of %u cells", bound);
@@ -96,7 +103,8 @@ int kv_set_bound(struct kv *c, uint32_t bound, struct err *e) {
 }
 
 int kv_grow_to(struct kv *c, uint32_t cells, struct err *e) {
-    if (cells > c->config.bound) return err_set(e, ERR_USAGE, "%u cells are more than the bound of %u", cells, c->config.bound);
+    if (cells > c->config.bound)
+        return err_set(e, ERR_USAGE, "%u cells are more than the bound of %u", cells, c->config.bound);
     int rc = kv_growth_make(c, cells, true, "asked for", e);
     kv_stats_publish(c);
     return rc;

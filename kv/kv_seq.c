@@ -52,14 +52,18 @@ void kv_seq_forget(struct kv_seq *s) {
     s->n_cells = 0;
 }
 
-int64_t kv_seq_next_pos(const struct kv_seq *s) { return s->n_runs ? kv_run_end(&s->run[s->n_runs - 1]) : 0; }
+int64_t kv_seq_next_pos(const struct kv_seq *s) {
+    return s->n_runs ? kv_run_end(&s->run[s->n_runs - 1]) : 0;
+}
 
 size_t kv_seq_find_index(const struct kv_seq *s, size_t index) {
     size_t lo = 0, hi = s->n_runs;
     while (lo < hi) {
         size_t mid = lo + (hi - lo) / 2;
-        if (s->run[mid].index + s->run[mid].n > index) hi = mid;
-        else lo = mid + 1;
+        if (s->run[mid].index + s->run[mid].n > index)
+            hi = mid;
+        else
+            lo = mid + 1;
     }
     return lo;
 }
@@ -68,8 +72,10 @@ size_t kv_seq_find_pos(const struct kv_seq *s, int64_t pos) {
     size_t lo = 0, hi = s->n_runs;
     while (lo < hi) {
         size_t mid = lo + (hi - lo) / 2;
-        if (kv_run_end(&s->run[mid]) > pos) hi = mid;
-        else lo = mid + 1;
+        if (kv_run_end(&s->run[mid]) > pos)
+            hi = mid;
+        else
+            lo = mid + 1;
     }
     return lo;
 }
@@ -105,7 +111,8 @@ void kv_seq_push(struct kv_seq *s, const struct kv_run *r) {
     s->n_cells += r->n;
     if (s->n_runs) {
         struct kv_run *z = &s->run[s->n_runs - 1];
-        if (z->cell + z->n == r->cell && z->index + z->n == r->index && z->pos + z->n == r->pos && z->offset == r->offset) {
+        if (z->cell + z->n == r->cell && z->index + z->n == r->index && z->pos + z->n == r->pos &&
+            z->offset == r->offset) {
             z->n += r->n;
             return;
         }
@@ -138,12 +145,14 @@ void kv_seq_take(struct kv_seq *s, struct kv_cells *t, int seq, size_t from, siz
     bool tail = to == s->n_runs;
     t->hint = s->run[from].cell;
     kv_seq_remove_runs(s, t, seq, from, to);
-    if (s->n_runs == 0) kv_seq_forget(s);
+    if (s->n_runs == 0)
+        kv_seq_forget(s);
     else if (tail) {
         s->n_tokens = first;
         kv_seq_cut_left(s, first);
         while (s->n_turns && s->turn[s->n_turns - 1].first >= first) s->n_turns--;
-    } else kv_seq_add_left(s, (struct kv_range){first, end - first});
+    } else
+        kv_seq_add_left(s, (struct kv_range){first, end - first});
 }
 
 uint32_t kv_seq_drop(struct kv_seq *s, struct kv_cells *t, int seq, struct kv_range range) {

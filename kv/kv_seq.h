@@ -23,14 +23,14 @@ struct kv_run {
 struct kv_seq {
     struct kv_run *run;
     size_t n_runs, cap_runs;
-    int32_t *token;      /* [n_tokens] what is computed or has left; behind it lies the prompt that is being computed */
+    int32_t *token; /* [n_tokens] what is computed or has left; behind it lies the prompt that is being computed */
     size_t n_tokens, cap_tokens;
     struct kv_range *left; /* may reach beyond n_tokens, into the prompt */
     size_t n_left, cap_left;
-    struct kv_turn *turn;  /* only first and pinned are used: a turn ends where the next begins */
+    struct kv_turn *turn; /* only first and pinned are used: a turn ends where the next begins */
     size_t n_turns, cap_turns;
     size_t n_keep;
-    uint32_t n_cells;    /* cells in runs */
+    uint32_t n_cells; /* cells in runs */
     bool leased;
 };
 
@@ -43,8 +43,12 @@ void kv_seq_forget(struct kv_seq *s);
 /* Disowns its cells and forgets. */
 void kv_seq_strip(struct kv_seq *s, struct kv_cells *t, int seq);
 
-static inline int64_t kv_run_first(const struct kv_run *r) { return r->pos + r->offset; }              /* effective position */
-static inline int64_t kv_run_end(const struct kv_run *r) { return r->pos + r->offset + r->n; }
+static inline int64_t kv_run_first(const struct kv_run *r) {
+    return r->pos + r->offset;
+} /* effective position */
+static inline int64_t kv_run_end(const struct kv_run *r) {
+    return r->pos + r->offset + r->n;
+}
 int64_t kv_seq_next_pos(const struct kv_seq *s); /* effective position that the next token gets */
 
 /* The first run that ends behind the token index (or the position); n_runs: none. */
@@ -65,7 +69,7 @@ uint32_t kv_seq_drop(struct kv_seq *s, struct kv_cells *t, int seq, struct kv_ra
 size_t kv_seq_count(const struct kv_seq *s, const struct kv_cells *t, size_t from, size_t to, bool sole);
 
 void kv_seq_add_left(struct kv_seq *s, struct kv_range range);
-void kv_seq_cut_left(struct kv_seq *s, size_t end);          /* forgets what left at end and behind it */
+void kv_seq_cut_left(struct kv_seq *s, size_t end); /* forgets what left at end and behind it */
 size_t kv_seq_count_left(const struct kv_seq *s, size_t from, size_t to);
 
 #endif

@@ -20,7 +20,8 @@
 
 /* Copies n neighbouring cells of one block between the cache and a block of the file that holds n_block cells, from its
  * cell `at` on. */
-static void copy_cells(struct kv *c, uint32_t cell, uint32_t n, uint8_t *file, uint32_t n_block, uint32_t at, bool store) {
+static void copy_cells(struct kv *c, uint32_t cell, uint32_t n, uint8_t *file, uint32_t n_block, uint32_t at,
+                       bool store) {
     const struct kv_layout *l = &c->layout;
     uint32_t first = cell % KV_BLOCK;
     uint8_t *layer = c->arena.base + (size_t)(cell / KV_BLOCK) * l->block_bytes;
@@ -29,8 +30,10 @@ static void copy_cells(struct kv *c, uint32_t cell, uint32_t n, uint8_t *file, u
             size_t row = kv ? l->v_row_bytes : l->k_row_bytes, head = kv ? l->v_head_bytes : l->k_head_bytes;
             uint8_t *mem = layer + (kv ? l->v_base : 0) + first * row;
             for (uint32_t h = 0; h < c->config.n_kv_heads; h++, mem += head, file += n_block * row) {
-                if (store) memcpy(file + at * row, mem, n * row);
-                else memcpy(mem, file + at * row, n * row);
+                if (store)
+                    memcpy(file + at * row, mem, n * row);
+                else
+                    memcpy(mem, file + at * row, n * row);
             }
         }
 }
@@ -85,7 +88,8 @@ static uint64_t sum_of(const struct kv_snapshot_header *h, const void *index, si
 }
 
 /* The counts of what is saved: what has been computed, or left before it; not a plan for what comes. */
-static struct kv_snapshot_header describe(const struct kv *c, const struct kv_seq *s, const struct kv_snapshot_info *info) {
+static struct kv_snapshot_header describe(const struct kv *c, const struct kv_seq *s,
+                                          const struct kv_snapshot_info *info) {
     struct kv_snapshot_header h = {.magic = KV_SNAPSHOT_MAGIC,
                                    .version = KV_SNAPSHOT_VERSION,
                                    .byte_order = KV_SNAPSHOT_ORDER,
@@ -108,17 +112,22 @@ static struct kv_snapshot_header describe(const struct kv *c, const struct kv_se
     return h;
 }
 
-static uint64_t within(uint64_t first, uint64_t n, uint64_t end) { return n < end - first ? n : end - first; }
+static uint64_t within(uint64_t first, uint64_t n, uint64_t end) {
+    return n < end - first ? n : end - first;
+}
 
-static int make_index(const struct kv_seq *s, const struct kv_snapshot_header *h, const uint64_t *sum, const struct kv_snapshot_info *info, struct buf *b) {
+static int make_index(const struct kv_seq *s, const struct kv_snapshot_header *h, const uint64_t *sum,
+                      const struct kv_snapshot_info *info, struct buf *b) {
     if (s->n_tokens) buf_add(b, s->token, s->n_tokens * sizeof *s->token);
     for (size_t i = 0; i < h->n_left; i++) {
         const struct kv_range *r = &s->left[i];
-        buf_add(b, &(struct kv_snapshot_range){r->first, within(r->first, r->n, s->n_tokens)}, sizeof(struct kv_snapshot_range));
+        buf_add(b, &(struct kv_snapshot_range){r->first, within(r->first, r->n, s->n_tokens)},
+                sizeof(struct kv_snapshot_range));
     }
     for (size_t i = 0; i < h->n_turns; i++) {
         const struct kv_turn *t = &s->turn[i];
-        buf_add(b, &(struct kv_snapshot_turn){t->first, within(t->first, t->n, s->n_tokens), t->pinned}, sizeof(struct kv_snapshot_turn));
+        buf_add(b, &(struct kv_snapshot_turn){t->first, within(t->first, t->n, s->n_tokens), t->pinned},
+                sizeof(struct kv_snapshot_turn));
     }
     for (size_t i = 0; i < s->n_runs; i++) {
         const struct kv_run *r = &s->run[i];
@@ -130,8 +139,9 @@ static int make_index(const struct kv_seq *s, const struct kv_snapshot_header *h
 }
 
 static size_t index_size(const struct kv_snapshot_header *h) {
-    return h->n_tokens * sizeof(int32_t) + h->n_left * sizeof(struct kv_snapshot_range) + h->n_turns * sizeof(struct kv_snapshot_turn) +
-           h->n_runs * sizeof(struct kv_snapshot_run) + kv_blocks(h->n_cells) * sizeof(uint64_t) + h->extra_bytes;
+    return h->n_tokens * sizeof(int32_t) + h->n_left * sizeof(struct kv_snapshot_range) +
+           h->n_turns * sizeof(struct kv_snapshot_turn) + h->n_runs * sizeof(struct kv_snapshot_run) +
+           kv_blocks(h->n_cells) * sizeof(uint64_t) + h->extra_bytes;
 }
 
 /* Writes the cells behind the index and notes the checksum of each block. */
@@ -152,7 +162,8 @@ static int write_data(struct kv *c, const struct kv_seq *s, int fd, off_t at, ui
     return 0;
 }
 
-static int write_file(struct kv *c, const struct kv_seq *s, int fd, const struct kv_snapshot_info *info, uint64_t *bytes, struct err *e) {
+static int write_file(struct kv *c, const struct kv_seq *s, int fd, const struct kv_snapshot_info *info,
+                      uint64_t *bytes, struct err *e) {
     struct kv_snapshot_header h = describe(c, s, info);
     size_t index_bytes = index_size(&h);
     struct buf index = {0};
@@ -192,15 +203,18 @@ static int sync_folder(const char *path) {
     return rc;
 }
 
-int kv_save(struct kv *c, int seq, const char *path, const struct kv_snapshot_info *info, uint64_t *bytes, struct err *e) {
+int kv_save(struct kv *c, int seq, const char *path, const struct kv_snapshot_info *info, uint64_t *bytes,
+            struct err *e) {
     assert(!c->running.on && seq >= 0 && seq < KV_MAX_SEQS);
     struct buf temp = {0};
     uint64_t n = 0;
     int rc = 0;
     if (buf_printf(&temp, "%s.tmp", path)) return err_set(e, ERR_MEMORY, "no memory to save %s", path);
     int fd = open(temp.data, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-    if (fd < 0) rc = err_set(e, ERR_FAILED, "%s", strerror(errno));
-    else rc = write_file(c, &c->seq[seq], fd, info, &n, e);
+    if (fd < 0)
+        rc = err_set(e, ERR_FAILED, "%s", strerror(errno));
+    else
+        rc = write_file(c, &c->seq[seq], fd, info, &n, e);
     if (fd >= 0 && close(fd) && !rc) rc = err_set(e, ERR_FAILED, "%s", strerror(errno));
     if (!rc && (rename(temp.data, path) || sync_folder(path))) rc = err_set(e, ERR_FAILED, "%s", strerror(errno));
     if (rc) {
@@ -218,17 +232,18 @@ int kv_save(struct kv *c, int seq, const char *path, const struct kv_snapshot_in
 struct load {
     int fd;
     struct kv_snapshot_header h;
-    uint8_t *index;            /* as read; the pointers below lie in it, aligned for memcpy alone */
+    uint8_t *index; /* as read; the pointers below lie in it, aligned for memcpy alone */
     size_t index_bytes;
     const uint8_t *left, *turn, *run, *sum, *extra;
-    struct kv_seq seq;         /* what the sequence will be */
-    uint32_t *cell;            /* [n_cells] where the cells go; NULL: to own */
-    uint8_t *own;              /* [n_cells] in the file's order, where free cells are too few */
+    struct kv_seq seq; /* what the sequence will be */
+    uint32_t *cell;    /* [n_cells] where the cells go; NULL: to own */
+    uint8_t *own;      /* [n_cells] in the file's order, where free cells are too few */
     uint8_t *block;
 };
 
 static int wrong(struct err *e, const char *field, uint64_t found, uint64_t expected) {
-    return err_set(e, ERR_FILE, "%s is %llu, expected %llu", field, (unsigned long long)found, (unsigned long long)expected);
+    return err_set(e, ERR_FILE, "%s is %llu, expected %llu", field, (unsigned long long)found,
+                   (unsigned long long)expected);
 }
 
 /* Adds n items of that size to *sum; false where it leaves the file. */
@@ -249,8 +264,10 @@ static int read_header(struct load *l, const struct kv *c, struct err *e) {
     if (h->file_bytes != (uint64_t)st.st_size) return wrong(e, "the file's size", (uint64_t)st.st_size, h->file_bytes);
     uint64_t sum = sizeof *h, all = h->file_bytes;
     if (h->n_cells > UINT32_MAX - KV_BLOCK) return wrong(e, "n_cells", h->n_cells, c->config.bound);
-    bool ok = add_items(&sum, h->n_tokens, sizeof(int32_t), all) && add_items(&sum, h->n_left, sizeof(struct kv_snapshot_range), all) &&
-              add_items(&sum, h->n_turns, sizeof(struct kv_snapshot_turn), all) && add_items(&sum, h->n_runs, sizeof(struct kv_snapshot_run), all) &&
+    bool ok = add_items(&sum, h->n_tokens, sizeof(int32_t), all) &&
+              add_items(&sum, h->n_left, sizeof(struct kv_snapshot_range), all) &&
+              add_items(&sum, h->n_turns, sizeof(struct kv_snapshot_turn), all) &&
+              add_items(&sum, h->n_runs, sizeof(struct kv_snapshot_run), all) &&
               add_items(&sum, kv_blocks(h->n_cells), sizeof(uint64_t), all) && add_items(&sum, h->extra_bytes, 1, all);
     if (!ok) return err_set(e, ERR_FILE, "its counts do not fit into its %llu bytes", (unsigned long long)all);
     l->index_bytes = (size_t)(sum - sizeof *h);
@@ -261,9 +278,12 @@ static int read_index(struct load *l, struct err *e) {
     const struct kv_snapshot_header *h = &l->h;
     l->index = malloc(l->index_bytes + 1);
     if (!l->index) return err_set(e, ERR_MEMORY, "no memory for an index of %zu bytes", l->index_bytes);
-    if (read_at(l->fd, l->index, l->index_bytes, sizeof *h)) return err_set(e, ERR_FILE, "cannot be read: %s", strerror(errno));
+    if (read_at(l->fd, l->index, l->index_bytes, sizeof *h))
+        return err_set(e, ERR_FILE, "cannot be read: %s", strerror(errno));
     uint64_t sum = sum_of(h, l->index, l->index_bytes);
-    if (sum != h->checksum) return err_set(e, ERR_FILE, "the checksum of its index is %016llx, expected %016llx", (unsigned long long)sum, (unsigned long long)h->checksum);
+    if (sum != h->checksum)
+        return err_set(e, ERR_FILE, "the checksum of its index is %016llx, expected %016llx", (unsigned long long)sum,
+                       (unsigned long long)h->checksum);
     l->left = l->index + h->n_tokens * sizeof(int32_t);
     l->turn = l->left + h->n_left * sizeof(struct kv_snapshot_range);
     l->run = l->turn + h->n_turns * sizeof(struct kv_snapshot_turn);
@@ -276,7 +296,10 @@ static int check_model(const struct load *l, const struct kv *c, const struct kv
     const struct kv_snapshot_header *h = &l->h;
     if (h->model_fingerprint != expect->model_fingerprint) return err_set(e, ERR_FILE, "made with another model");
     if (h->rope_fingerprint != expect->rope_fingerprint) return err_set(e, ERR_FILE, "made with other rope settings");
-    const struct { const char *name; uint64_t found, expected; } field[] = {
+    const struct {
+        const char *name;
+        uint64_t found, expected;
+    } field[] = {
         {"n_layers", h->n_layers, c->config.n_layers},       {"n_kv_heads", h->n_kv_heads, c->config.n_kv_heads},
         {"head_dim_k", h->head_dim_k, c->config.head_dim_k}, {"head_dim_v", h->head_dim_v, c->config.head_dim_v},
         {"block_cells", h->block_cells, KV_BLOCK},           {"rotated", h->rotated, 0},
@@ -285,10 +308,11 @@ static int check_model(const struct load *l, const struct kv *c, const struct kv
         if (field[i].found != field[i].expected) return wrong(e, field[i].name, field[i].found, field[i].expected);
     const struct num_type *k = num_find(h->type_k), *v = num_find(h->type_v);
     if (k != c->layout.type_k || v != c->layout.type_v)
-        return err_set(e, ERR_FILE, "its types are %s and %s, expected %s and %s", k ? k->name : "unknown", v ? v->name : "unknown", c->layout.type_k->name,
-                       c->layout.type_v->name);
+        return err_set(e, ERR_FILE, "its types are %s and %s, expected %s and %s", k ? k->name : "unknown",
+                       v ? v->name : "unknown", c->layout.type_k->name, c->layout.type_v->name);
     uint64_t sum = sizeof *h + l->index_bytes;
-    if (!add_items(&sum, h->n_cells, c->cell_bytes, h->file_bytes) || sum != h->file_bytes) return wrong(e, "the file's size", h->file_bytes, sum);
+    if (!add_items(&sum, h->n_cells, c->cell_bytes, h->file_bytes) || sum != h->file_bytes)
+        return wrong(e, "the file's size", h->file_bytes, sum);
     return 0;
 }
 
@@ -301,7 +325,8 @@ static int check_ranges(struct load *l, struct err *e) {
     for (uint64_t i = 0; i < h->n_left; i++) {
         struct kv_snapshot_range r;
         memcpy(&r, l->left + i * sizeof r, sizeof r);
-        if (r.n == 0 || (i && r.first <= end) || r.first > h->n_tokens || r.n > h->n_tokens - r.first) return wrong(e, "the start of a range that left", r.first, end);
+        if (r.n == 0 || (i && r.first <= end) || r.first > h->n_tokens || r.n > h->n_tokens - r.first)
+            return wrong(e, "the start of a range that left", r.first, end);
         end = r.first + r.n;
         kv_seq_add_left(s, (struct kv_range){r.first, r.n});
     }
@@ -309,7 +334,8 @@ static int check_ranges(struct load *l, struct err *e) {
     for (uint64_t i = 0; i < h->n_turns; i++) {
         struct kv_snapshot_turn t;
         memcpy(&t, l->turn + i * sizeof t, sizeof t);
-        if (t.first < end || t.first > h->n_tokens || t.n > h->n_tokens - t.first || t.pinned > 1) return wrong(e, "the start of a turn", t.first, end);
+        if (t.first < end || t.first > h->n_tokens || t.n > h->n_tokens - t.first || t.pinned > 1)
+            return wrong(e, "the start of a turn", t.first, end);
         end = t.first + t.n;
         s->turn[s->n_turns++] = (struct kv_turn){t.first, t.n, t.pinned};
     }
@@ -328,10 +354,12 @@ static int check_runs(const struct load *l, struct err *e) {
         struct kv_snapshot_run r;
         memcpy(&r, l->run + i * sizeof r, sizeof r);
         if (r.n == 0 || r.n > h->n_cells - cells) return wrong(e, "the length of a run", r.n, h->n_cells - cells);
-        if (r.index < index || r.index > h->n_tokens || r.n > h->n_tokens - r.index) return wrong(e, "the index of a run", r.index, index);
+        if (r.index < index || r.index > h->n_tokens || r.n > h->n_tokens - r.index)
+            return wrong(e, "the index of a run", r.index, index);
         if (r.pos < 0 || r.pos > MAX_POS || r.offset < -MAX_POS || r.offset > MAX_POS || r.pos + r.offset < pos)
             return wrong(e, "the position of a run", (uint64_t)r.pos, (uint64_t)pos);
-        if (kv_seq_count_left(&l->seq, r.index, r.index + r.n)) return wrong(e, "tokens that both left and stayed", r.index, 0);
+        if (kv_seq_count_left(&l->seq, r.index, r.index + r.n))
+            return wrong(e, "tokens that both left and stayed", r.index, 0);
         index = r.index + r.n;
         pos = r.pos + r.offset + (int64_t)r.n - (r.n == 1); /* positions that were divided may repeat */
         cells += r.n;
@@ -346,11 +374,14 @@ static int check_index(struct load *l, struct kv *c, struct err *e) {
     const struct kv_snapshot_header *h = &l->h;
     struct kv_seq *s = &l->seq;
     if (h->n_runs > h->n_cells) return wrong(e, "n_runs", h->n_runs, h->n_cells);
-    if (h->n_cells > c->config.bound) return err_set(e, ERR_FILE, "it needs %llu cells and the bound is %u", (unsigned long long)h->n_cells, c->config.bound);
+    if (h->n_cells > c->config.bound)
+        return err_set(e, ERR_FILE, "it needs %llu cells and the bound is %u", (unsigned long long)h->n_cells,
+                       c->config.bound);
     size_t cells = h->n_cells > c->cells.n ? kv_growth_target(c, (uint32_t)h->n_cells) : c->cells.n;
     s->turn = malloc((h->n_turns + 1) * sizeof *s->turn);
     s->cap_turns = h->n_turns + 1;
-    if (!s->turn || kv_seq_reserve(s, cells + h->n_left, h->n_tokens + cells)) return err_set(e, ERR_MEMORY, "no memory for %llu tokens", (unsigned long long)h->n_tokens);
+    if (!s->turn || kv_seq_reserve(s, cells + h->n_left, h->n_tokens + cells))
+        return err_set(e, ERR_MEMORY, "no memory for %llu tokens", (unsigned long long)h->n_tokens);
     if (h->n_tokens) memcpy(s->token, l->index, h->n_tokens * sizeof *s->token);
     s->n_tokens = h->n_tokens;
     int rc = check_ranges(l, e);
@@ -395,11 +426,15 @@ static int read_data(struct load *l, struct kv *c, struct err *e) {
 static int prepare(struct load *l, struct kv *c, int seq, struct err *e) {
     uint32_t n = (uint32_t)l->h.n_cells;
     size_t others = kv_evict_others(c, seq);
-    if (l->own && !(l->cell = malloc((n + 1) * sizeof *l->cell))) return err_set(e, ERR_MEMORY, "no memory to load %u cells", n);
-    if (others + n > c->config.bound) return err_set(e, ERR_FILE, "it needs %u cells beside the %zu that are in use; the bound is %u", n, others, c->config.bound);
+    if (l->own && !(l->cell = malloc((n + 1) * sizeof *l->cell)))
+        return err_set(e, ERR_MEMORY, "no memory to load %u cells", n);
+    if (others + n > c->config.bound)
+        return err_set(e, ERR_FILE, "it needs %u cells beside the %zu that are in use; the bound is %u", n, others,
+                       c->config.bound);
     int rc = kv_growth_make(c, (uint32_t)others + n, false, "snapshot", e);
     if (rc) return rc;
-    if (kv_seq_reserve(&l->seq, c->cells.n + l->h.n_left, l->h.n_tokens + c->cells.n)) return err_set(e, ERR_MEMORY, "no memory for %u cells", n);
+    if (kv_seq_reserve(&l->seq, c->cells.n + l->h.n_left, l->h.n_tokens + c->cells.n))
+        return err_set(e, ERR_MEMORY, "no memory for %u cells", n);
     return 0;
 }
 
@@ -414,7 +449,8 @@ static void take_over(struct load *l, struct kv *c, int seq) {
         assert(found);
         (void)found;
         for (uint32_t b = 0; b < kv_blocks(n); b++)
-            copy_block(c, l->cell + (size_t)b * KV_BLOCK, block_size(n, b), l->own + (size_t)b * KV_BLOCK * c->cell_bytes, false);
+            copy_block(c, l->cell + (size_t)b * KV_BLOCK, block_size(n, b),
+                       l->own + (size_t)b * KV_BLOCK * c->cell_bytes, false);
     }
     for (uint64_t i = 0; i < l->h.n_runs; i++) {
         struct kv_snapshot_run r;
@@ -431,25 +467,29 @@ static void take_over(struct load *l, struct kv *c, int seq) {
     *fresh = (struct kv_seq){0};
 }
 
-static int load_file(struct load *l, struct kv *c, int seq, const struct kv_snapshot_info *expect, void **extra, struct err *e) {
+static int load_file(struct load *l, struct kv *c, int seq, const struct kv_snapshot_info *expect, void **extra,
+                     struct err *e) {
     int rc = read_header(l, c, e);
     if (!rc) rc = read_index(l, e);
     if (!rc) rc = check_model(l, c, expect, e);
     if (!rc) rc = check_index(l, c, e);
-    if (!rc && !(*extra = malloc(l->h.extra_bytes + 1))) rc = err_set(e, ERR_MEMORY, "no memory for %llu bytes", (unsigned long long)l->h.extra_bytes);
+    if (!rc && !(*extra = malloc(l->h.extra_bytes + 1)))
+        rc = err_set(e, ERR_MEMORY, "no memory for %llu bytes", (unsigned long long)l->h.extra_bytes);
     if (rc) return rc;
     memcpy(*extra, l->extra, l->h.extra_bytes);
     uint32_t before = c->arena.n_blocks;
     rc = find_room(l, c, e);
     if (!rc) rc = read_data(l, c, e);
     if (!rc) rc = prepare(l, c, seq, e);
-    if (!rc) take_over(l, c, seq);
-    else if (c->arena.n_blocks > before) kv_growth_shrink(c, before, "snapshot refused");
+    if (!rc)
+        take_over(l, c, seq);
+    else if (c->arena.n_blocks > before)
+        kv_growth_shrink(c, before, "snapshot refused");
     return rc;
 }
 
-int kv_load(struct kv *c, int seq, const char *path, const struct kv_snapshot_info *expect, void **extra, size_t *extra_bytes, uint64_t *bytes,
-            struct err *e) {
+int kv_load(struct kv *c, int seq, const char *path, const struct kv_snapshot_info *expect, void **extra,
+            size_t *extra_bytes, uint64_t *bytes, struct err *e) {
     assert(!c->running.on && seq >= 0 && seq < KV_MAX_SEQS);
     struct load l = {.fd = open(path, O_RDONLY | O_CLOEXEC)};
     *extra = NULL;

@@ -10,8 +10,8 @@
  *     data     blocks of 256 cells in the sequence's order, the last one of what is left:
  *              [layer][K|V][kv head][cells][head dim]
  *
- * All of it as the machine writes it; byte_order tells a machine of the other kind. checksum covers header (itself as 0)
- * and index. Where cells lie in memory is not part of it: a snapshot enters any capacity that has room. */
+ * All of it as the machine writes it; byte_order tells a machine of the other kind. checksum covers header (itself as
+ * 0) and index. Where cells lie in memory is not part of it: a snapshot enters any capacity that has room. */
 #ifndef KV_KV_SNAPSHOT_H
 #define KV_KV_SNAPSHOT_H
 
@@ -35,8 +35,15 @@ struct kv_snapshot_header {
 };
 static_assert(sizeof(struct kv_snapshot_header) == 136, "the header has no padding");
 
-struct kv_snapshot_range { uint64_t first, n; };
-struct kv_snapshot_turn { uint64_t first, n, pinned; };
-struct kv_snapshot_run { int64_t pos, offset; uint64_t index, n; };
+struct kv_snapshot_range {
+    uint64_t first, n;
+};
+struct kv_snapshot_turn {
+    uint64_t first, n, pinned;
+};
+struct kv_snapshot_run {
+    int64_t pos, offset;
+    uint64_t index, n;
+};
 
 #endif

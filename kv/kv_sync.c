@@ -10,16 +10,19 @@
 static int check_prompt(const struct kv *c, const struct kv_prompt *p, struct err *e) {
     size_t end = 0;
     if (p->n_tokens == 0) return err_set(e, ERR_USAGE, "a prompt has at least one token");
-    if (p->n_keep > p->n_tokens) return err_set(e, ERR_USAGE, "a prompt of %zu tokens cannot keep %zu", p->n_tokens, p->n_keep);
+    if (p->n_keep > p->n_tokens)
+        return err_set(e, ERR_USAGE, "a prompt of %zu tokens cannot keep %zu", p->n_tokens, p->n_keep);
     for (size_t i = 0; i < p->n_turns; i++) {
         const struct kv_turn *t = &p->turn[i];
         if (t->first < end || t->first > p->n_tokens || t->n > p->n_tokens - t->first)
-            return err_set(e, ERR_USAGE, "turn %zu of the prompt, tokens %zu and %zu more, is out of order", i, t->first, t->n);
+            return err_set(e, ERR_USAGE, "turn %zu of the prompt, tokens %zu and %zu more, is out of order", i,
+                           t->first, t->n);
         end = t->first + t->n;
     }
     size_t keep = kv_evict_keep(c, p->n_keep);
     if (c->config.evict != KV_EVICT_STOP && keep > c->config.bound / 2)
-        return err_set(e, ERR_USAGE, "the kept part of %zu tokens is larger than half the bound of %u", keep, c->config.bound);
+        return err_set(e, ERR_USAGE, "the kept part of %zu tokens is larger than half the bound of %u", keep,
+                       c->config.bound);
     return 0;
 }
 
@@ -37,7 +40,8 @@ static int reserve(struct kv *c, struct kv_seq *s, const struct kv_prompt *p, st
         if (t) {
             c->todo = t;
             c->cap_todo = p->n_turns * 2 + 16;
-        } else rc = -1;
+        } else
+            rc = -1;
     }
     return rc ? err_set(e, ERR_MEMORY, "no memory for a prompt of %zu tokens", p->n_tokens) : 0;
 }

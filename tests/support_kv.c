@@ -59,7 +59,9 @@ int kvt_feed(struct kv *c, int seq, const int32_t *token, size_t index, uint32_t
     return feed(c, seq, token + index, n, index, e);
 }
 
-int kvt_append(struct kv *c, int seq, int32_t token, struct err *e) { return feed(c, seq, &token, 1, SIZE_MAX, e); }
+int kvt_append(struct kv *c, int seq, int32_t token, struct err *e) {
+    return feed(c, seq, &token, 1, SIZE_MAX, e);
+}
 
 int kvt_prompt(struct kv *c, int seq, const struct kv_prompt *p, struct kv_plan *plan, struct err *e) {
     int rc = kv_sync(c, seq, p, plan, e);
@@ -78,10 +80,12 @@ static void check_row(struct kv *c, uint32_t cell, int32_t token, int64_t pos) {
     for (uint32_t layer = 0; layer < KVT_LAYERS; layer++)
         for (int value = 0; value < 2; value++) {
             kvt_row(token, pos, layer, value, want);
-            const uint8_t *at = c->arena.base + cell / KV_BLOCK * l->block_bytes + layer * l->layer_bytes + (value ? l->v_base : 0);
+            const uint8_t *at =
+                c->arena.base + cell / KV_BLOCK * l->block_bytes + layer * l->layer_bytes + (value ? l->v_base : 0);
             for (uint32_t h = 0; h < KVT_HEADS; h++) {
                 at += h ? (value ? l->v_head_bytes : l->k_head_bytes) : 0;
-                (value ? l->type_v : l->type_k)->to_f32(at + cell % KV_BLOCK * (value ? l->v_row_bytes : l->k_row_bytes), got, KVT_DIM);
+                (value ? l->type_v : l->type_k)
+                    ->to_f32(at + cell % KV_BLOCK * (value ? l->v_row_bytes : l->k_row_bytes), got, KVT_DIM);
                 assert_memory_equal(got, want + h * KVT_DIM, sizeof got);
             }
         }
@@ -118,8 +122,10 @@ uint64_t kvt_hash(struct kv *c, int seq, size_t index) {
     uint64_t h = 1;
     for (uint32_t layer = 0; layer < KVT_LAYERS; layer++)
         for (uint32_t head = 0; head < KVT_HEADS; head++) {
-            const uint8_t *k = block + layer * l->layer_bytes + head * l->k_head_bytes + cell % KV_BLOCK * l->k_row_bytes;
-            const uint8_t *v = block + layer * l->layer_bytes + l->v_base + head * l->v_head_bytes + cell % KV_BLOCK * l->v_row_bytes;
+            const uint8_t *k =
+                block + layer * l->layer_bytes + head * l->k_head_bytes + cell % KV_BLOCK * l->k_row_bytes;
+            const uint8_t *v =
+                block + layer * l->layer_bytes + l->v_base + head * l->v_head_bytes + cell % KV_BLOCK * l->v_row_bytes;
             h = hash_bytes(k, l->k_row_bytes, h);
             h = hash_bytes(v, l->v_row_bytes, h);
         }

@@ -172,7 +172,8 @@ static void random_cells_are_in_place_and_of_moderate_size(void **state) {
             for (uint32_t k = 0; k < v.span[s].n; k++)
                 for (int value = 0; value < 2; value++) {
                     float x[KVT_DIM];
-                    const uint8_t *last = v.span[s].block + (KVT_LAYERS - 1) * c->layout.layer_bytes + (value ? c->layout.v_base + c->layout.v_head_bytes : c->layout.k_head_bytes);
+                    const uint8_t *last = v.span[s].block + (KVT_LAYERS - 1) * c->layout.layer_bytes +
+                                          (value ? c->layout.v_base + c->layout.v_head_bytes : c->layout.k_head_bytes);
                     c->layout.type_k->to_f32(last + (v.span[s].first + k) * c->layout.k_row_bytes, x, KVT_DIM);
                     for (int i = 0; i < KVT_DIM; i++) assert_true(fabsf(x[i]) < 2 && fabsf(x[i]) >= 1.0f / 128);
                 }

@@ -80,11 +80,9 @@ static void each_policy_grows_by_its_steps_inside_the_call(void **state) {
         uint32_t step_cells;
         uint32_t blocks[12]; /* committed, in order, up to 10 blocks */
     } row[] = {
-        {KV_GROW_DOUBLE, 0, {1, 2, 4, 8, 10}},
-        {KV_GROW_LINEAR, 300, {1, 3, 5, 7, 9, 10}},
+        {KV_GROW_DOUBLE, 0, {1, 2, 4, 8, 10}},    {KV_GROW_LINEAR, 300, {1, 3, 5, 7, 9, 10}},
         {KV_GROW_LINEAR, 0, {1, 3, 5, 7, 9, 10}}, /* by step_bytes */
-        {KV_GROW_AUTO, 0, {1, 2, 4, 6, 8, 10}},
-        {KV_GROW_FIXED, 0, {10}},
+        {KV_GROW_AUTO, 0, {1, 2, 4, 6, 8, 10}},   {KV_GROW_FIXED, 0, {10}},
     };
     for (size_t i = 0; i < sizeof row / sizeof *row; i++) {
         struct kv_config g = kvt_config(2500, "f16");

@@ -1,5 +1,6 @@
-/* Random operations on a cache beside a naive model of it: each sequence a list of (token index, position, cell), each cell
- * a vector and a count of owners. KVETCH_KV_OPS and KVETCH_KV_SEED in the environment choose another length and start. */
+/* Random operations on a cache beside a naive model of it: each sequence a list of (token index, position, cell), each
+ * cell a vector and a count of owners. KVETCH_KV_OPS and KVETCH_KV_SEED in the environment choose another length and
+ * start. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -13,9 +14,21 @@
 
 enum { SEQS = 5, DIM = 4, MOST = 1200, POOL = SEQS * MOST };
 
-struct cell { float k[DIM], v[DIM]; int owners; };
-struct item { size_t index; int64_t pos; int cell; };
-struct list { struct item item[MOST]; int n; size_t n_tokens; bool leased; };
+struct cell {
+    float k[DIM], v[DIM];
+    int owners;
+};
+struct item {
+    size_t index;
+    int64_t pos;
+    int cell;
+};
+struct list {
+    struct item item[MOST];
+    int n;
+    size_t n_tokens;
+    bool leased;
+};
 struct naive {
     struct kv *c;
     struct cell cell[POOL];
@@ -40,7 +53,9 @@ static uint32_t used(const struct naive *m) {
     return n;
 }
 
-static bool sole(const struct naive *m, const struct item *it) { return m->cell[it->cell].owners == 1; }
+static bool sole(const struct naive *m, const struct item *it) {
+    return m->cell[it->cell].owners == 1;
+}
 
 static int free_cell(const struct naive *m) {
     int i = 0;
@@ -63,8 +78,10 @@ static void take(struct naive *m, int seq, int from, int to) {
     size_t first = l->item[from].index;
     bool tail = to == l->n;
     cut(m, seq, from, to);
-    if (l->n == 0) l->n_tokens = 0;
-    else if (tail) l->n_tokens = first;
+    if (l->n == 0)
+        l->n_tokens = 0;
+    else if (tail)
+        l->n_tokens = first;
 }
 
 static int find(const struct list *l, int64_t pos) {
@@ -253,9 +270,12 @@ static void op_limits(struct naive *m, int seq) {
     if (what == 0) {
         m->bound = 64 + below(m, 1000);
         assert_int_equal(kv_set_bound(m->c, m->bound, NULL), 0);
-    } else if (what < 3) assert_int_equal(kv_set_evict(m->c, mode[below(m, 4)], NULL), 0);
-    else if (what == 3) kv_shrink(m->c);
-    else if (what == 4) assert_int_equal(kv_grow_to(m->c, 1 + below(m, m->bound), NULL), 0);
+    } else if (what < 3)
+        assert_int_equal(kv_set_evict(m->c, mode[below(m, 4)], NULL), 0);
+    else if (what == 3)
+        kv_shrink(m->c);
+    else if (what == 4)
+        assert_int_equal(kv_grow_to(m->c, 1 + below(m, m->bound), NULL), 0);
     else if (below(m, 4) == 0) {
         kv_clear(m->c, below(m, 2));
         for (int s = 0; s < SEQS; s++) {
@@ -291,8 +311,10 @@ static void compare(struct naive *m, int seq, bool bytes) {
             assert_true(i < l->n && p->first + p->n <= KV_BLOCK);
             assert_int_equal(p->pos + k, l->item[i].pos);
             if (!bytes) continue;
-            assert_memory_equal(p->block + (p->first + k) * o->k_row_bytes, m->cell[l->item[i].cell].k, sizeof(float[DIM]));
-            assert_memory_equal(p->block + o->v_base + (p->first + k) * o->v_row_bytes, m->cell[l->item[i].cell].v, sizeof(float[DIM]));
+            assert_memory_equal(p->block + (p->first + k) * o->k_row_bytes, m->cell[l->item[i].cell].k,
+                                sizeof(float[DIM]));
+            assert_memory_equal(p->block + o->v_base + (p->first + k) * o->v_row_bytes, m->cell[l->item[i].cell].v,
+                                sizeof(float[DIM]));
         }
     assert_int_equal(i, l->n);
     assert_int_equal(v.n_cells, l->n);
@@ -308,13 +330,21 @@ static uint64_t setting(const char *name, uint64_t otherwise) {
 
 static void random_operations_agree_with_a_naive_model(void **state) {
     (void)state;
-    static void (*const op[])(struct naive *, int) = {op_append, op_append, op_append, op_append, op_append, op_append, op_append, op_append,
-                                                      op_rm,     op_rm,     op_cp,     op_move,   op_lease,  op_limits, op_keep};
+    static void (*const op[])(struct naive *, int) = {op_append, op_append, op_append, op_append, op_append,
+                                                      op_append, op_append, op_append, op_rm,     op_rm,
+                                                      op_cp,     op_move,   op_lease,  op_limits, op_keep};
     struct naive *m = calloc(1, sizeof *m);
     m->bound = 300;
     m->random = setting("KVETCH_KV_SEED", 1);
-    m->config = (struct kv_config){.n_layers = 1, .n_kv_heads = 1, .head_dim_k = DIM, .head_dim_v = DIM, .type_k = num_find(NUM_F32),
-                                   .type_v = num_find(NUM_F32), .rope = {.n_rot = DIM, .magnitude = 1, .freq = freq}, .bound = 300, .keep = 7};
+    m->config = (struct kv_config){.n_layers = 1,
+                                   .n_kv_heads = 1,
+                                   .head_dim_k = DIM,
+                                   .head_dim_v = DIM,
+                                   .type_k = num_find(NUM_F32),
+                                   .type_v = num_find(NUM_F32),
+                                   .rope = {.n_rot = DIM, .magnitude = 1, .freq = freq},
+                                   .bound = 300,
+                                   .keep = 7};
     assert_int_equal(kv_open(&m->c, &m->config, NULL), 0);
     uint64_t n = setting("KVETCH_KV_OPS", 200000);
     for (uint64_t i = 0; i < n; i++) {

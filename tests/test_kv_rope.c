@@ -49,8 +49,8 @@ static void a_head_turns_as_complex_numbers_do(void **state) {
         }
 }
 
-/* What a shift rests on: a query turned to P - offset meets a key stored at position p as one turned to P meets a key at
- * p + offset. */
+/* What a shift rests on: a query turned to P - offset meets a key stored at position p as one turned to P meets a key
+ * at p + offset. */
 static void an_offset_on_the_query_is_a_shift_of_the_key(void **state) {
     (void)state;
     struct kv_rope r = rope(true);

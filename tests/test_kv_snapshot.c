@@ -35,7 +35,8 @@ static int remove_folder(void **state) {
     return rmdir(folder);
 }
 
-static const struct kv_snapshot_info info = {.model_fingerprint = 11, .rope_fingerprint = 22, .extra = "random state", .extra_bytes = 12};
+static const struct kv_snapshot_info info = {
+    .model_fingerprint = 11, .rope_fingerprint = 22, .extra = "random state", .extra_bytes = 12};
 
 /* A cache whose sequence 0 has turns, a hole, offsets and scattered cells. */
 static struct kv *worn(const char *type) {
@@ -70,7 +71,8 @@ static int load(struct kv *c, int seq, const char *from, struct err *e) {
     if (!rc) {
         assert_int_equal(n, 12);
         assert_memory_equal(extra, "random state", 12);
-    } else assert_null(extra);
+    } else
+        assert_null(extra);
     free(extra);
     return rc;
 }
@@ -84,7 +86,8 @@ static void assert_same(struct kv *a, int sa, struct kv *b, int sb) {
     assert_int_equal(x->n_left, y->n_left);
     assert_memory_equal(x->left, y->left, x->n_left * sizeof *x->left);
     assert_int_equal(x->n_turns, y->n_turns);
-    for (size_t i = 0; i < x->n_turns; i++) assert_true(x->turn[i].first == y->turn[i].first && x->turn[i].pinned == y->turn[i].pinned);
+    for (size_t i = 0; i < x->n_turns; i++)
+        assert_true(x->turn[i].first == y->turn[i].first && x->turn[i].pinned == y->turn[i].pinned);
     assert_int_equal(x->n_keep, y->n_keep);
     assert_int_equal(x->n_cells, y->n_cells);
     for (size_t i = 0; i < x->n_tokens; i++) {
@@ -268,7 +271,22 @@ static void every_truncation_is_refused_and_the_cache_stays(void **state) {
 static void a_forged_file_with_good_checksums_does_no_harm(void **state) {
     (void)state;
     struct target t = target_open();
-    uint64_t value[] = {0, 0, 0, 1, 2, 7, 255, 256, 257, 1u << 20, 0x7fffffff, 0xffffffff, (uint64_t)1 << 40, INT64_MAX, UINT64_MAX, UINT64_MAX - 255};
+    uint64_t value[] = {0,
+                        0,
+                        0,
+                        1,
+                        2,
+                        7,
+                        255,
+                        256,
+                        257,
+                        1u << 20,
+                        0x7fffffff,
+                        0xffffffff,
+                        (uint64_t)1 << 40,
+                        INT64_MAX,
+                        UINT64_MAX,
+                        UINT64_MAX - 255};
     size_t refused = 0, accepted = 0;
     for (size_t i = offsetof(struct kv_snapshot_header, file_bytes); i + 8 <= t.index_end - 12 - 8; i += 4)
         for (size_t v = 0; v < sizeof value / sizeof *value; v++) {
@@ -293,7 +311,8 @@ static void a_forged_file_with_good_checksums_does_no_harm(void **state) {
             accepted += rc == 0;
             const struct kv_seq *s = &t.c->seq[2];
             if (rc == 0) assert_int_equal(s->n_cells + kv_seq_count_left(s, 0, s->n_tokens), s->n_tokens);
-            for (size_t q = 0; q < s->n_runs; q++) assert_int_equal(kv_seq_count_left(s, s->run[q].index, s->run[q].index + s->run[q].n), 0);
+            for (size_t q = 0; q < s->n_runs; q++)
+                assert_int_equal(kv_seq_count_left(s, s->run[q].index, s->run[q].index + s->run[q].n), 0);
             kv_seq_rm(t.c, 2, -1, -1);
             assert_int_equal(t.c->cells.used, 72);
             free(forged);
