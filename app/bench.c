@@ -220,34 +220,38 @@ static int run_growth(const struct bench *b, struct err *e) {
     }
 }
 
-/* A session whose bound is the depth; the step that finds it full evicts half. What comes after it attends to as many cells as
- * that step does, and is what it is compared with. */
+/* Fills a session whose bound is the depth all but a few cells, decodes over its end, and gives the time of the step that found it
+ * full beyond one that came after it and attended to as many cells. */
+static int shift_once(const struct bench *b, const struct session_options *o, double *beyond, double *evicted, struct err *e) {
+    struct session *s;
+    struct session_stats before, after;
+    double us[AROUND + 1 + AROUND];
+    int rc = session_open(&s, b->model, o, e);
+    if (rc) return rc;
+    rc = session_bench_fill(s, o->bound - AROUND, e);
+    session_get_stats(s, &before);
+    if (!rc) rc = session_bench_decode(s, AROUND + 1 + AROUND, us, e);
+    session_get_stats(s, &after);
+    session_close(s);
+    if (rc) return rc;
+    *beyond = us[AROUND] - median(us + AROUND + 1, AROUND);
+    *evicted = (double)(after.kv.evicted_tokens - before.kv.evicted_tokens);
+    return 0;
+}
+
 static int shift_at(const struct bench *b, uint32_t depth, struct err *e) {
     if (depth < KV_BLOCK) return 0; /* nothing to halve */
     struct bench_row r = row_of(b, "shift");
-    double shift[RUNS];
+    double beyond[RUNS] = {0};
     struct session_options o = b->options;
     o.bound = depth;
     o.evict = KV_EVICT_SHIFT;
     o.evict_free = 0.5;
     int rc = 0;
-    for (int run = 0; run < RUNS && !rc; run++) {
-        struct session *s;
-        struct session_stats before, after;
-        double us[1 + AROUND];
-        rc = session_open(&s, b->model, &o, e);
-        if (!rc) rc = session_bench_fill(s, depth, e);
-        if (rc) break;
-        session_get_stats(s, &before);
-        rc = session_bench_decode(s, 1 + AROUND, us, e);
-        session_get_stats(s, &after);
-        session_close(s);
-        shift[run] = us[0] - median(us + 1, AROUND);
-        r.n = (double)(after.kv.evicted_tokens - before.kv.evicted_tokens);
-    }
+    for (int run = 0; run < RUNS && !rc; run++) rc = shift_once(b, &o, &beyond[run], &r.n, e);
     if (rc) return rc;
     r.depth = r.bound = depth;
-    r.us = median(shift, RUNS);
+    r.us = median(beyond, RUNS);
     report(b, &r);
     return 0;
 }

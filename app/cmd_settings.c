@@ -83,8 +83,7 @@ int cmd_personas(struct app *a, const struct command_args *args, struct err *e) 
 /* ---- help ---------------------------------------------------------------------------------------------------- */
 
 int cmd_help(struct app *a, const struct command_args *args, struct err *e) {
-    (void)a;
     const struct command *c = args->n_words ? command_find(args->word[0]) : NULL;
     if (args->n_words && !c) return err_set(e, ERR_USAGE, "there is no command \"%s\": kvetch help lists them", args->word[0]);
-    return command_print_help(c, e);
+    return settings_bool(a->settings, SET_JSON) ? command_print_json(command_list_json(), e) : command_print_help(c, e);
 }

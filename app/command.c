@@ -73,6 +73,18 @@ int command_split(int argc, char **argv, const struct command **c, struct comman
     return rc;
 }
 
+struct json *command_list_json(void) {
+    struct json *all = json_array();
+    for (size_t i = 0; i < N_COMMANDS; i++) {
+        struct json *j = json_object();
+        json_add_string(j, "command", COMMANDS[i].name);
+        json_add_string(j, "usage", COMMANDS[i].usage);
+        json_add_string(j, "help", COMMANDS[i].help);
+        json_add(all, NULL, j);
+    }
+    return all;
+}
+
 int command_print(struct buf *text, struct err *e) {
     if (text->failed) return err_set(e, ERR_MEMORY, "no memory to print");
     if (fwrite(buf_text(text), 1, text->len, stdout) == text->len && !fflush(stdout)) return 0;

@@ -40,6 +40,7 @@ const struct command *command_find(const char *name); /* NULL: no subcommand, so
 int command_split(int argc, char **argv, const struct command **c, struct command_args *args, char **rest, int *n_rest, struct err *e);
 
 int command_print_help(const struct command *c, struct err *e); /* on stdout; NULL: of the whole program */
+struct json *command_list_json(void);                        /* the table */
 int command_print(struct buf *text, struct err *e);          /* on stdout. ERR_FAILED, ERR_CLOSED: it cannot be written */
 int command_print_json(struct json *j, struct err *e);       /* a line; frees j */
 

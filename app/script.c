@@ -82,10 +82,11 @@ static void say_progress(struct script *s, const struct worker_event *ev) {
         print_json(s, j);
         return;
     }
+    if (ev->done >= ev->total) return;
     double us = process_now_us() - s->read_us;
     struct buf b = {0};
     buf_printf(&b, "reading the prompt: %zu of %zu tokens", ev->done, ev->total);
-    if (ev->done && ev->done < ev->total) buf_printf(&b, ", %.0f s left", us * (double)(ev->total - ev->done) / (double)ev->done / 1e6);
+    if (ev->done) buf_printf(&b, ", %.0f s left", us * (double)(ev->total - ev->done) / (double)ev->done / 1e6);
     script_output_progress(&s->out, buf_text(&b));
     buf_free(&b);
 }

@@ -216,6 +216,9 @@ static void help_knows_every_command_and_flag(void **state) {
     RUN(&r, "bench", "--help");
     assert_non_null(strstr(buf_text(&r.out), "-d N,N..."));
     program_run_free(&r);
+    cJSON *all = JSON(NULL, "help", "--json");
+    assert_string_equal(text_of(cJSON_GetArrayItem(all, 0), "command"), "info");
+    cJSON_Delete(all);
     RUN(&r, "--version");
     assert_memory_equal(buf_text(&r.out), "kvetch ", 7);
     program_run_free(&r);
