@@ -442,20 +442,25 @@ PRODUCT_256(q6_k, unpack_q6_k_head, true)
 /* The scale of n numbers and its inverse; both 0 where the numbers are nearly 0 (as in quant_portable.c). */
 ALWAYS float scale_of(const float *x, int n, float *inverse) {
     vf most = f_zero();
-    for (int i = 0; i < n; i += LANES) most = f_max(f_abs(f_load(x + i)), most);
+    UNROLL for (int i = 0; i < n; i += LANES) most = f_max(f_abs(f_load(x + i)), most);
     float m = f_most(most);
     bool some = m >= QUANTIZE_LEAST;
     *inverse = some ? 127 / m : 0;
     return some ? m / 127 : 0;
 }
 
+/* Rounds n numbers, a multiple of LANES; returns their sum. */
+ALWAYS int32_t round_all(const float *x, int8_t *q, int n, vf inverse) {
+    vi sum = v_zero();
+    UNROLL for (int i = 0; i < n; i += LANES) sum = v_add(sum, store_int8(q + i, f_mul(f_load(x + i), inverse)));
+    return v_sum(sum);
+}
+
 void JOIN(quantize_32, SUFFIX)(const float *x, struct act32 *out, size_t n) {
     for (; n; n -= 32, x += 32, out++) {
         float inverse;
-        int32_t sum = 0;
         out->d = scale_of(x, 32, &inverse);
-        for (int i = 0; i < 32; i += LANES) sum += store_int8(out->q + i, f_mul(f_load(x + i), f_set(inverse)));
-        out->nsum = -sum;
+        out->nsum = -round_all(x, out->q, 32, f_set(inverse));
     }
 }
 
@@ -463,12 +468,8 @@ void JOIN(quantize_256, SUFFIX)(const float *x, struct act256 *out, size_t n) {
     for (; n; n -= 256, x += 256, out++) {
         float inverse;
         out->d = scale_of(x, 256, &inverse);
-        for (int k = 0; k < 16; k++) {
-            int32_t sum = 0;
-            for (int i = 16 * k; i < 16 * k + 16; i += LANES)
-                sum += store_int8(out->q + i, f_mul(f_load(x + i), f_set(inverse)));
-            out->nsum16[k] = (int16_t)-sum;
-        }
+        for (int k = 0; k < 16; k++)
+            out->nsum16[k] = (int16_t)-round_all(x + 16 * k, out->q + 16 * k, 16, f_set(inverse));
         for (int k = 0; k < 8; k++) out->nsum32[k] = (int16_t)(out->nsum16[2 * k] + out->nsum16[2 * k + 1]);
     }
 }

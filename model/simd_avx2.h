@@ -130,14 +130,17 @@ OP vi v_fifth(vi h, int k) {
     return v_and(_mm256_cmpeq_epi8(v_and(byte, asked), asked), v_set8(16));
 }
 
-/* LANES floats as signed bytes, rounded to nearest even; returns their sum. */
-OP int32_t store_int8(int8_t *q, vf x) {
+/* LANES floats as signed bytes, rounded to nearest even; returns them. */
+OP vi store_int8(int8_t *q, vf x) {
     vi i = _mm256_cvtps_epi32(x);
-    __m128i low = _mm256_castsi256_si128(i), high = _mm256_extracti128_si256(i, 1), sum = _mm_add_epi32(low, high);
-    __m128i bytes = _mm_packs_epi16(_mm_packs_epi32(low, high), _mm_setzero_si128());
-    _mm_storel_epi64((void *)q, bytes);
-    sum = _mm_add_epi32(sum, _mm_shuffle_epi32(sum, 0x4e));
-    return _mm_cvtsi128_si32(_mm_add_epi32(sum, _mm_shuffle_epi32(sum, 0xb1)));
+    __m128i words = _mm_packs_epi32(_mm256_castsi256_si128(i), _mm256_extracti128_si256(i, 1));
+    _mm_storel_epi64((void *)q, _mm_packs_epi16(words, words));
+    return i;
+}
+OP int32_t v_sum(vi x) {
+    __m128i s = _mm_add_epi32(_mm256_castsi256_si128(x), _mm256_extracti128_si256(x, 1));
+    s = _mm_add_epi32(s, _mm_shuffle_epi32(s, 0x4e));
+    return _mm_cvtsi128_si32(_mm_add_epi32(s, _mm_shuffle_epi32(s, 0xb1)));
 }
 
 #endif

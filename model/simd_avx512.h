@@ -110,11 +110,12 @@ OP vi v_fifth(vi h, int k) {
     return _mm512_maskz_mov_epi8(set, v_set8(16));
 }
 
-/* LANES floats as signed bytes, rounded to nearest even; returns their sum. */
-OP int32_t store_int8(int8_t *q, vf x) {
+/* LANES floats as signed bytes, rounded to nearest even; returns them. */
+OP vi store_int8(int8_t *q, vf x) {
     vi i = _mm512_cvtps_epi32(x);
     _mm_storeu_si128((void *)q, _mm512_cvtsepi32_epi8(i));
-    return _mm512_reduce_add_epi32(i);
+    return i;
 }
+OP int32_t v_sum(vi x) { return _mm512_reduce_add_epi32(x); }
 
 #endif
