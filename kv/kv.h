@@ -130,7 +130,8 @@ struct kv_batch {
 };
 
 /* Places n tokens at the end of seq, growing the cache inside this call where there is no room, evicting by the mode
- * at the bound. All or nothing. ERR_CONTEXT under stop; ERR_MEMORY when not even evicting helps.
+ * at the bound. All or nothing. ERR_CONTEXT under stop, or where n is more than kv_batch_room; ERR_MEMORY when not even evicting
+ * helps; ERR_USAGE where first leaves out tokens that have not left. A growth that was refused is tried again after a second.
  * first: index of token[0] in the conversation (from plan.todo); (size_t)-1 appends. */
 int kv_begin(struct kv *c, int seq, const int32_t *token, uint32_t n, size_t first, struct kv_batch *b, struct err *e);
 /* The most tokens that kv_begin can place now, evicting where the mode allows (memory that is refused may allow less). Never
@@ -211,7 +212,8 @@ struct kv_event {
     double us;                   /* what it took */
     const char *reason;          /* static text: "full", "asked for", "cleared", "budget", ... */
 };
-/* Copies events with a number above after into ev[0..max), oldest first; returns how many. The last 256 are kept. */
+/* Copies events with a number above after into ev[0..max), oldest first; returns how many. The last 256 are kept. A sliding
+ * window is told of at its first token and then once for every 256; kv_stats counts each. */
 size_t kv_events(const struct kv *c, uint64_t after, struct kv_event *ev, size_t max);
 
 struct kv_stats {
