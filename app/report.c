@@ -21,18 +21,19 @@ static struct json *report_messages(const struct report_turn *t) {
     return list;
 }
 
-static struct json *report_usage(const struct reply *r) {
+static struct json *report_usage(const struct reply *r, size_t n_read) {
     struct json *j = json_object();
     json_add_number(j, "prompt", (double)r->n_prompt);
+    json_add_number(j, "read", (double)n_read);
     json_add_number(j, "cached", (double)r->n_cached);
     json_add_number(j, "completion", (double)r->n_completion);
     return j;
 }
 
-static struct json *report_timings(const struct reply *r) {
+static struct json *report_timings(const struct reply *r, size_t n_read) {
     struct json *j = json_object();
     add_us(j, "prompt_us", r->prompt_us);
-    json_add_number(j, "prompt_per_s", per_second((double)(r->n_prompt - r->n_cached), r->prompt_us));
+    json_add_number(j, "prompt_per_s", per_second((double)n_read, r->prompt_us));
     add_us(j, "first_token_us", r->first_token_us);
     add_us(j, "completion_us", r->completion_us);
     json_add_number(j, "completion_per_s", per_second((double)r->n_completion, r->completion_us));
@@ -105,8 +106,8 @@ struct json *report_turn(const struct report_turn *t, const char *event) {
     json_add_text(j, "response", t->reply->text.data, t->reply->text.len);
     json_add_null(j, "reasoning");
     json_add_string(j, "finish_reason", finish_name(t->reply->finish));
-    json_add(j, "usage", report_usage(t->reply));
-    json_add(j, "timings", report_timings(t->reply));
+    json_add(j, "usage", report_usage(t->reply, t->n_read));
+    json_add(j, "timings", report_timings(t->reply, t->n_read));
     json_add(j, "context", report_context(&st));
     json_add(j, "memory", report_memory(&st));
     json_add_number(j, "schema_version", REPORT_VERSION);

@@ -16,6 +16,7 @@ struct report_turn {
     int64_t id;                                           /* of the saved conversation; 0: none */
     const struct chat_message *message; size_t n_messages; /* without the reply */
     const struct reply *reply;
+    size_t n_read;                                        /* tokens of the prompt that were computed: not cached, and still in the context */
 };
 struct json *report_turn(const struct report_turn *t, const char *event); /* event: "turn", or NULL for --json */
 

@@ -34,6 +34,7 @@ struct script {
     uint64_t fingerprint;         /* of the model */
     size_t n_turns;
     double read_us;               /* when reading the prompt began */
+    size_t n_read;                /* tokens of it that had to be computed */
 };
 
 /* ---- signals ------------------------------------------------------------------------------------------------- */
@@ -100,13 +101,14 @@ static void say_cache(struct script *s, const struct kv_event *ev) {
         script_output_notice(&s->out, "the context %s from %u to %u cells in %.0f us (%s)", ev->kind == KV_EVENT_GROW ? "grew" : "shrank",
                              ev->cells_before, ev->cells_after, ev->us, ev->reason);
         break;
-    case KV_EVENT_EVICT: script_output_notice(&s->out, "%u turns (%u tokens) left the context (%s)", ev->evicted_turns, ev->evicted_tokens, ev->reason); break;
+    case KV_EVENT_EVICT: break; /* there may be many: the statistics tell what left in all */
     case KV_EVENT_REFUSED: script_output_notice(&s->out, "the context could not grow beyond %u cells (%s)", ev->cells_before, ev->reason); break;
     }
 }
 
 static void say_text(struct script *s, const struct worker_event *ev) {
-    conversation_extend(s->slash.conversation, ev->text, ev->n_text, process_now_us(), NULL); /* the end of the reply brings what this could not keep */
+    /* What this cannot keep for want of memory, the end of the reply brings. */
+    conversation_extend(s->slash.conversation, ev->text, ev->n_text, process_now_us(), NULL);
     if (s->form == FORM_JSONL) print_json(s, report_token(ev));
     else if (s->form == FORM_TEXT && s->stream) script_output_text(&s->out, ev->text, ev->n_text);
 }
@@ -114,8 +116,8 @@ static void say_text(struct script *s, const struct worker_event *ev) {
 static void say_statistics(struct script *s, const struct reply *r) {
     struct session_stats st = {0};
     worker_get_stats(s->app->worker, &st);
-    size_t read = r->n_prompt - r->n_cached;
-    script_output_notice(&s->out, "%zu tokens read (%zu cached) in %.2f s, %zu written in %.2f s (%.1f t/s), %s; ctx %u/%u of %u", read, r->n_cached,
+    if (r->evicted_tokens) script_output_notice(&s->out, "%zu turns (%zu tokens) left the context", r->evicted_turns, r->evicted_tokens);
+    script_output_notice(&s->out, "%zu tokens read (%zu cached) in %.2f s, %zu written in %.2f s (%.1f t/s), %s; ctx %u/%u of %u", s->n_read, r->n_cached,
                          r->prompt_us / 1e6, r->n_completion, r->completion_us / 1e6,
                          r->completion_us > 0 ? (double)r->n_completion * 1e6 / r->completion_us : 0.0, finish_name(r->finish), st.kv.used,
                          st.kv.committed, st.kv.bound);
@@ -130,7 +132,10 @@ static void follow(struct script *s, uint64_t request, struct worker_event *last
     while (worker_wait(w, last)) {
         switch (last->kind) {
         case WORKER_LOADING: say_loading(s); break;
-        case WORKER_PLAN: s->read_us = process_now_us(); break;
+        case WORKER_PLAN:
+            s->read_us = process_now_us();
+            s->n_read = last->n_todo;
+            break;
         case WORKER_PROGRESS: say_progress(s, last); break;
         case WORKER_TEXT: say_text(s, last); break;
         case WORKER_CACHE: say_cache(s, &last->cache); break;
@@ -204,7 +209,7 @@ static int judge_reply(const struct worker_event *last, struct err *e) {
 
 /* Says the reply in the form that was asked for. It is still open in the conversation, so that the prompt is the messages before it. */
 static int show_reply(struct script *s, const struct reply *r, struct err *e) {
-    struct report_turn t = {.app = s->app, .id = s->saving ? conversation_row(s->slash.conversation)->id : 0, .reply = r};
+    struct report_turn t = {.app = s->app, .id = s->saving ? conversation_row(s->slash.conversation)->id : 0, .reply = r, .n_read = s->n_read};
     size_t first;
     int rc = conversation_prompt(s->slash.conversation, s->fingerprint, &t.message, &t.n_messages, &first, e);
     if (rc) return rc;
@@ -259,6 +264,8 @@ static int run_turn(struct script *s, store_ticket ticket, bool more, struct err
         rc = show_reply(s, r, e);
         if (!rc) rc = conversation_finish(s->slash.conversation, r, &saved, e);
         if (!rc && s->saving && saved) rc = store_wait(s->app->store, saved, e);
+        if (s->saving && conversation_diverged(s->slash.conversation))
+            script_output_notice(&s->out, "another program has written to this conversation: this is a branch beside its");
         if (!rc) rc = judge_reply(&last, e);
         keep_marks(s, &last);
     }
@@ -359,6 +366,7 @@ static int run_command(struct script *s, const char *line, bool *leave, struct e
 static int run_message(struct script *s, const char *text, size_t n, struct err *e) {
     store_ticket ticket;
     int rc = conversation_add_user(s->slash.conversation, text, n, &ticket, e);
+    if (!rc && s->saving && !ticket) rc = err_set(e, ERR_MEMORY, "no memory to save the message");
     return rc ? rc : run_turn(s, ticket, false, e);
 }
 
