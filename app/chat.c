@@ -27,6 +27,7 @@ static void switch_conversation(struct chat *c) {
     c->result = NULL;
     c->slash.mark = NULL;
     c->slash.n_marks = 0;
+    c->told_diverged = false;
     worker_clear(c->app->worker);
 }
 

@@ -53,6 +53,7 @@ struct chat {
     struct buf event;         /* for the status bar, until event_us */
     double event_us;
     bool no_save;             /* asked for */
+    bool told_diverged;       /* once a conversation is enough */
     bool not_saved;           /* a failure, and it has been said */
 
     int status;               /* for leaving */

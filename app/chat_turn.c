@@ -230,7 +230,7 @@ static void on_refused(struct chat *c, const struct err *e) {
     ui_remove_from(c->ui, c->reply_id);
     conversation_drop_reply(conversation(c));
     c->n_shown = conversation_count(conversation(c));
-    if (c->is_new_message && e->code == ERR_CONTEXT) take_back(c);
+    if (c->is_new_message && (e->code == ERR_CONTEXT || e->code == ERR_USAGE)) take_back(c);
     if (e->code != ERR_CANCELLED) chat_say_error(c, e);
     else chat_event(c, "stopped before the first word");
 }
@@ -258,11 +258,12 @@ static void on_reply(struct chat *c, struct worker_event *ev) {
 static void on_turn_end(struct chat *c, struct worker_event *ev) {
     chat_hide_waiting(c);
     c->reply = 0;
-    if (ev->kind == WORKER_REPLY && ev->result) on_reply(c, ev);
+    bool has_reply = ev->kind == WORKER_REPLY && ev->result;
+    if (has_reply) on_reply(c, ev);
     else on_refused(c, worker_event_error(ev));
     chat_say_later(c);
     chat_show_waiting(c);
-    if (!c->n_waiting) save_snapshot(c);
+    if (has_reply && !c->n_waiting) save_snapshot(c);
 }
 
 /* ---- events -------------------------------------------------------------------------------------------------- */

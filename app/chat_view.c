@@ -164,7 +164,8 @@ static void check_saving(struct chat *c) {
     if (failed && !c->not_saved) chat_say(c, UI_ERROR, "not saved: %s", why.text);
     if (!failed && c->not_saved) chat_say(c, UI_NOTICE, "saved again");
     c->not_saved = failed;
-    if (conversation_diverged(c->slash.conversation)) {
+    if (conversation_diverged(c->slash.conversation) && !c->told_diverged) {
+        c->told_diverged = true;
         chat_say(c, UI_NOTICE, "another program writes to this conversation too: what is said here goes on in a branch of its own");
     }
 }

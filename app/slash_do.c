@@ -90,7 +90,11 @@ int slash_load(struct slash *s, const char *arg, unsigned *todo, struct err *e) 
 
 int slash_rename(struct slash *s, const char *arg, unsigned *todo, struct err *e) {
     (void)todo;
-    return conversation_set_title(s->conversation, arg, e);
+    struct buf text = {0};
+    int rc = conversation_set_title(s->conversation, arg, e);
+    if (rc) return rc;
+    buf_printf(&text, "this conversation is now called %s", arg);
+    return slash_print(s, &text, e);
 }
 
 static int list_personas(struct slash *s, struct err *e) {
@@ -116,7 +120,10 @@ static int talk_to_persona(struct slash *s, unsigned *todo, struct err *e) {
     if (!rc) rc = conversation_set_system(s->conversation, system, e);
     if (!rc) rc = conversation_set_model(s->conversation, s->app->persona->id, row->model, e);
     free(system);
-    return rc;
+    if (rc) return rc;
+    struct buf text = {0};
+    buf_printf(&text, "the conversation goes on with %s; /new begins another", s->app->persona->name);
+    return slash_print(s, &text, e);
 }
 
 int slash_persona(struct slash *s, const char *arg, unsigned *todo, struct err *e) {
@@ -134,9 +141,10 @@ int slash_persona(struct slash *s, const char *arg, unsigned *todo, struct err *
 
 int slash_system(struct slash *s, const char *arg, unsigned *todo, struct err *e) {
     (void)todo;
-    if (*arg) return conversation_set_system(s->conversation, arg, e);
+    int rc = *arg ? conversation_set_system(s->conversation, arg, e) : 0;
+    if (rc) return rc;
     const struct store_message *m = conversation_message(s->conversation, 0);
-    s->print(s->ctx, m->n_text ? m->text : "there is no system prompt");
+    s->print(s->ctx, *arg ? "the system prompt is changed; the next message has the conversation read again" : m->n_text ? m->text : "there is no system prompt");
     return 0;
 }
 

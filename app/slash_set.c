@@ -64,6 +64,15 @@ static int change(struct slash *s, const struct setting *d, const char *value, u
     return rc;
 }
 
+/* Changes one setting and shows what it is now. */
+static int change_and_show(struct slash *s, enum setting_id id, const char *value, unsigned *todo, struct err *e) {
+    struct buf text = {0};
+    int rc = change(s, setting_get(id), value, todo, e);
+    if (rc) return rc;
+    print_setting(s, setting_get(id), &text);
+    return slash_print(s, &text, e);
+}
+
 static const struct setting *find_setting(const char *name, struct err *e) {
     const struct setting *d = setting_find_key(name);
     if (d) return d;
@@ -96,12 +105,11 @@ int slash_set(struct slash *s, const char *arg, unsigned *todo, struct err *e) {
     const struct setting *d = find_setting(buf_text(&name), e);
     buf_free(&name);
     if (!d) return e ? e->code : ERR_USAGE;
-    int rc = *value ? change(s, d, value, todo, e) : 0;
-    if (rc) return rc;
+    if (*value) return change_and_show(s, d->id, value, todo, e);
     print_setting(s, d, &text);
     return slash_print(s, &text, e);
 }
 
-int slash_evict(struct slash *s, const char *arg, unsigned *todo, struct err *e) { return change(s, setting_get(SET_EVICT), arg, todo, e); }
+int slash_evict(struct slash *s, const char *arg, unsigned *todo, struct err *e) { return change_and_show(s, SET_EVICT, arg, todo, e); }
 
-int slash_limit(struct slash *s, const char *arg, unsigned *todo, struct err *e) { return change(s, setting_get(SET_BOUND), arg, todo, e); }
+int slash_limit(struct slash *s, const char *arg, unsigned *todo, struct err *e) { return change_and_show(s, SET_BOUND, arg, todo, e); }

@@ -412,6 +412,25 @@ static void a_message_that_does_not_fit_goes_back_to_the_input_line(void **state
     store_close(s);
 }
 
+static void say_under_a_large_system_prompt(void) {
+    until_idle();
+    say("Tom");
+    assert_string_equal(input, "Tom");
+    assert_int_equal(count(UI_USER), 0);
+    see(UI_ERROR, "kept part");
+}
+
+static void a_message_refused_for_the_settings_goes_back_too(void **state) {
+    (void)state;
+    need_model();
+    const char *system = "You tell long stories of trees and of birds and of the sea, and you never stop before the end of the tale is told and all are home.";
+    assert_int_equal(chat(say_under_a_large_system_prompt, (const char *[]){"-c", "64", "-sys", system, NULL}), 0);
+    expect_stored("");
+    char path[512];
+    snprintf(path, sizeof path, "%s/cache/1.kv", data_dir);
+    assert_false(paths_is_file(path));
+}
+
 static void talk_past_the_bound(void) {
     until_idle();
     for (int i = 0; i < 8; i++) say("Tell me more about it");
@@ -530,6 +549,7 @@ int main(void) {
         TEST(ctrl_c_stops_a_reply_and_keeps_its_text),
         TEST(messages_typed_too_early_wait_and_keep_their_order),
         TEST(a_message_that_does_not_fit_goes_back_to_the_input_line),
+        TEST(a_message_refused_for_the_settings_goes_back_too),
         TEST(where_the_context_begins_is_marked),
         TEST(a_chat_that_cannot_be_saved_goes_on_and_says_so),
         TEST(commands_change_what_is_shown),

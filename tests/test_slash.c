@@ -186,6 +186,7 @@ static void limits_are_checked_and_kept(void **state) {
     refuse("/limit many", "many");
     assert_int_equal(settings_int(app.settings, SET_BOUND), 4096);
     run("/evict stop");
+    expect_printed("stop");
     assert_string_equal(settings_text(app.settings, SET_EVICT), "stop");
     refuse("/evict sometimes", "shift");
 }
@@ -224,6 +225,7 @@ static void another_persona_takes_over_its_prompt_and_settings(void **state) {
     assert_string_equal(app.persona->id, "pirate");
     write_persona("poet", "system: Rhyme.\n");
     assert_int_equal(run("/persona poet") & SLASH_SWITCHED, 0); /* goes on */
+    expect_printed("goes on with poet");
     assert_string_equal(conversation_message(slash.conversation, 0)->text, "Rhyme.");
     assert_int_equal(conversation_n_turns(slash.conversation), 1);
     run("/persona");
