@@ -326,6 +326,33 @@ static void an_interrupt_keeps_the_partial_reply_and_ends_with_130(void **state)
     buf_free(&err);
 }
 
+static void an_interrupted_reply_is_saved_as_far_as_it_came(void **state) {
+    (void)state;
+    struct buf out = {0}, err = {0};
+    struct program_run r;
+    int fd;
+    pid_t pid = program_start((const char *const[]){ENDLESS, "--jsonl", "--name", "cut off", "-p", "x", NULL}, &fd);
+    read_until(fd, &out, "\"token\"");
+    kill(pid, SIGINT);
+    read_until(fd, &out, "no such text");
+    close(fd);
+    assert_int_equal(program_wait(pid, &err), 130);
+    char *turn = strstr(buf_text(&out), "{\"event\":\"turn\"");
+    cJSON *j = cJSON_ParseWithLength(turn, strcspn(turn, "\n"));
+    const char *said = cJSON_GetStringValue(cJSON_GetObjectItem(j, "response"));
+    assert_true(strlen(said) > 0);
+    RUN(&r, NULL, 0, ENDLESS, "-n", "2", "-q", "--json", "--resume", "cut off", "-p", "y");
+    assert_int_equal(r.status, 0);
+    cJSON *next = cJSON_Parse(buf_text(&r.out)), *messages = cJSON_GetObjectItem(next, "messages");
+    assert_int_equal(cJSON_GetArraySize(messages), 3);
+    assert_string_equal(cJSON_GetStringValue(cJSON_GetObjectItem(cJSON_GetArrayItem(messages, 1), "content")), said);
+    cJSON_Delete(next);
+    cJSON_Delete(j);
+    program_run_free(&r);
+    buf_free(&out);
+    buf_free(&err);
+}
+
 static void an_interrupt_while_waiting_for_the_next_turn_ends_with_130(void **state) {
     (void)state;
     struct buf out = {0}, err = {0};
@@ -511,6 +538,7 @@ int main(void) {
         cmocka_unit_test(jsonl_is_one_event_a_line_and_its_tokens_are_the_answer),
         cmocka_unit_test(a_closed_pipe_ends_with_141_and_silence),
         cmocka_unit_test(an_interrupt_keeps_the_partial_reply_and_ends_with_130),
+        cmocka_unit_test(an_interrupted_reply_is_saved_as_far_as_it_came),
         cmocka_unit_test(an_interrupt_while_waiting_for_the_next_turn_ends_with_130),
         cmocka_unit_test(what_the_context_cannot_hold_ends_with_5),
         cmocka_unit_test(a_reply_goes_on_past_the_bound_and_says_what_left),
