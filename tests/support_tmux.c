@@ -1,13 +1,13 @@
 /* support_tmux: see support_tmux.h. */
 #include "tests/support_tmux.h"
 
-#include <ftw.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <cmocka.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,10 +16,12 @@
 #include <unistd.h>
 
 #include "config/buf.h"
+#include "tests/support_folder.h"
 
 enum { PATIENCE_S = 30, POLL_MS = 15, MOST_WORDS = 24 };
 
-static char folder[64], socket_path[96], conf_path[96];
+static const char *folder;
+static char socket_path[108], conf_path[PATH_MAX];
 static bool running;
 static int n_started;
 
@@ -27,11 +29,7 @@ static void clean_environment(void) {
     static const char *const gone[] = {"TMUX", "TMUX_PANE", "VISUAL", "NO_COLOR", "COLORTERM", "XDG_RUNTIME_DIR", "ENV"};
     static const char *const xdg[] = {"XDG_DATA_HOME", "XDG_CONFIG_HOME", "XDG_CACHE_HOME", "XDG_STATE_HOME"};
     for (size_t i = 0; i < sizeof gone / sizeof gone[0]; i++) unsetenv(gone[i]);
-    char path[128];
-    for (size_t i = 0; i < sizeof xdg / sizeof xdg[0]; i++) {
-        snprintf(path, sizeof path, "%s/%s", folder, xdg[i]);
-        setenv(xdg[i], path, 1);
-    }
+    for (size_t i = 0; i < sizeof xdg / sizeof xdg[0]; i++) setenv(xdg[i], support_folder_path(xdg[i]), 1);
     setenv("HOME", folder, 1);
     setenv("LC_ALL", "C.UTF-8", 1);
     setenv("SHELL", "/bin/sh", 1);
@@ -79,10 +77,10 @@ static void write_conf(void) {
 }
 
 const char *tmux_folder(void) {
-    if (!folder[0]) {
-        strcpy(folder, "/tmp/kvetch-tmux-XXXXXX");
-        assert_non_null(mkdtemp(folder));
-        snprintf(conf_path, sizeof conf_path, "%s/tmux.conf", folder);
+    if (!folder) {
+        folder = support_folder_make();
+        assert_non_null(folder);
+        snprintf(conf_path, sizeof conf_path, "%s", support_folder_path("tmux.conf"));
         write_conf();
     }
     return folder;
@@ -99,16 +97,11 @@ void tmux_start(int columns, int rows, const char *command) {
     assert_int_equal(TMUX(NULL, "new-session", "-d", "-x", x, "-y", y, command), 0);
 }
 
-static int remove_one(const char *path, const struct stat *st, int kind, struct FTW *at) {
-    (void)st, (void)kind, (void)at;
-    return remove(path);
-}
-
 void tmux_stop(void) {
     if (running) TMUX(NULL, "kill-server");
     running = false;
-    if (folder[0]) nftw(folder, remove_one, 16, FTW_DEPTH | FTW_PHYS);
-    folder[0] = 0;
+    if (folder) support_folder_remove();
+    folder = NULL;
 }
 
 void tmux_key(const char *key) { assert_int_equal(TMUX(NULL, "send-keys", key), 0); }

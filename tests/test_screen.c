@@ -12,6 +12,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "tests/support_folder.h"
+#include "tests/support_gguf.h"
 #include "tests/support_tmux.h"
 
 static char demo_path[PATH_MAX]; /* of demo_ui, beside this test */
@@ -266,8 +268,8 @@ static void readline_completes_searches_and_undoes(void **state) {
 
 static void the_users_inputrc_wins(void **state) {
     (void)state;
-    char path[256];
-    snprintf(path, sizeof path, "%s/inputrc", tmux_folder());
+    tmux_folder();
+    const char *path = support_folder_path("inputrc");
     FILE *f = fopen(path, "w");
     assert_non_null(f);
     fputs("\"\\C-g\": \"from inputrc\"\n$if kvetch\n\"\\C-t\": kvetch-newline\n$endif\n", f);
@@ -463,8 +465,8 @@ static void other_locales_and_terminals_still_show_everything(void **state) {
 
 static void vi_mode_and_half_key_sequences_work(void **state) {
     (void)state;
-    char path[256];
-    snprintf(path, sizeof path, "%s/inputrc", tmux_folder());
+    tmux_folder();
+    const char *path = support_folder_path("inputrc");
     FILE *f = fopen(path, "w");
     assert_non_null(f);
     fputs("set editing-mode vi\n", f);
@@ -502,21 +504,19 @@ static char kvetch_path[PATH_MAX], model_path[PATH_MAX];
 
 static int needs_program(void **state) {
     if (needs_tmux(state) != 0) return -1;
-    const char *data = getenv("KVETCH_TEST_DATA"), *program = getenv("KVETCH");
-    char path[PATH_MAX];
-    snprintf(path, sizeof path, "%s/stories260K/stories260K.gguf", data && *data ? data : "../shared/data");
+    const char *program = getenv("KVETCH");
+    char *model = support_data("stories260K/stories260K.gguf");
     if (!realpath(program && *program ? program : "build/kvetch", kvetch_path)) kvetch_path[0] = 0;
-    if (!realpath(path, model_path)) model_path[0] = 0;
+    if (!model || !realpath(model, model_path)) model_path[0] = 0;
+    free(model);
     return 0;
 }
 
 /* Starts kvetch with the model and greedy sampling; true where both are there. */
 static bool start_kvetch(int columns, int rows, const char *flags) {
     char command[3 * PATH_MAX];
-    if (!kvetch_path[0] || !model_path[0]) {
-        print_message("missing: %s\n", kvetch_path[0] ? "stories260K/stories260K.gguf" : "build/kvetch");
-        return false;
-    }
+    if (!kvetch_path[0]) print_message("missing: the program (KVETCH, build/kvetch)\n");
+    if (!kvetch_path[0] || !model_path[0]) return false;
     snprintf(command, sizeof command, "trap : INT; before=$(stty -g); %s -m %s --temp 0 %s; echo status $?; test \"$before\" = \"$(stty -g)\" && echo terminal as before; cat",
              kvetch_path, model_path, flags);
     tmux_start(columns, rows, command);
