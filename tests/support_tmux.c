@@ -18,7 +18,7 @@
 #include "config/buf.h"
 #include "tests/support_folder.h"
 
-enum { PATIENCE_S = 30, POLL_MS = 15, MOST_WORDS = 24 };
+enum { PATIENCE_S = 30, POLL_MS = 15, MOST_WORDS = 40 };
 
 static const char *folder;
 static char socket_path[108], conf_path[PATH_MAX];
@@ -38,9 +38,9 @@ static void clean_environment(void) {
 
 /* Runs tmux with these words; what it prints is added to out (may be NULL). Returns its exit status. */
 static int tmux(struct buf *out, const char *const *words) {
-    const char *argv[MOST_WORDS] = {"tmux", "-u", "-f", conf_path, "-S", socket_path};
+    const char *argv[MOST_WORDS + 8] = {"tmux", "-u", "-f", conf_path, "-S", socket_path};
     size_t n = 6;
-    for (; *words && n < MOST_WORDS - 1; words++) argv[n++] = *words;
+    for (; *words && n < MOST_WORDS + 7; words++) argv[n++] = *words;
     int fd[2], status = -1;
     if (pipe2(fd, O_CLOEXEC) != 0) return -1;
     pid_t pid = fork();
@@ -108,10 +108,15 @@ void tmux_key(const char *key) { assert_int_equal(TMUX(NULL, "send-keys", key), 
 void tmux_type(const char *text) { assert_int_equal(TMUX(NULL, "send-keys", "-l", "--", text), 0); }
 
 void tmux_bytes(const char *bytes) {
-    for (char hex[8]; *bytes; bytes++) {
-        snprintf(hex, sizeof hex, "%x", (unsigned char)*bytes);
-        assert_int_equal(TMUX(NULL, "send-keys", "-H", hex), 0);
+    char hex[MOST_WORDS][4];
+    const char *words[MOST_WORDS] = {"send-keys", "-H"};
+    size_t n = 2;
+    for (; *bytes && n < MOST_WORDS - 1; bytes++, n++) {
+        snprintf(hex[n], sizeof hex[n], "%x", (unsigned char)*bytes);
+        words[n] = hex[n];
     }
+    assert_int_equal(*bytes, 0);
+    assert_int_equal(tmux(NULL, words), 0);
 }
 
 void tmux_paste(const char *text) {

@@ -9,7 +9,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -20,8 +19,9 @@
 #include "ui/paint.h"
 #include "ui/screen_draw.h"
 #include "ui/signals.h"
+#include "ui/terminal.h"
 
-enum { FRAME_US = 16667, BUSY_US = 50000, IDLE_US = 1000000, SPIN_US = 100000, KEY_MS = 50, WHEEL_ROWS = 3 };
+enum { FRAME_US = 16667, BUSY_US = 50000, IDLE_US = 1000000, SPIN_US = 100000, KEY_MS = 50, SEQUENCE_MS = 500, WHEEL_ROWS = 3 };
 
 struct screen {
     struct ui *u;
@@ -39,41 +39,16 @@ static int64_t now_us(void) {
     return (int64_t)t.tv_sec * 1000000 + t.tv_nsec / 1000;
 }
 
-/* ---- taking the terminal and giving it back ---- */
-
-static const char take_text[] = "\033[?2004h\033[?1000h\033[?1006h", give_text[] = "\033[?1006l\033[?1000l\033[?2004l";
-
-static const char *capability(const char *name) {
-    const char *s = tigetstr(name);
-    return s && s != (char *)-1 ? s : "";
-}
-
-static void terminal_take(struct screen *s) {
-    char death[256];
-    snprintf(death, sizeof death, "%s%s%s%s", give_text, capability("sgr0"), capability("cnorm"), capability("rmcup"));
-    reset_prog_mode();
-    clearok(curscr, TRUE);
-    refresh();
-    fputs(take_text, stdout);
-    fflush(stdout);
-    signals_on_death(death);
-    s->dirty = SCREEN_ALL;
-}
-
-static void terminal_give(void) {
-    fputs(give_text, stdout);
-    fflush(stdout);
-    endwin();
-    signals_on_death("");
-}
+/* ---- the terminal ---- */
 
 static void take_size(struct screen *s) {
-    struct winsize size;
-    if (ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_row > 0 && size.ws_col > 0)
-        if (size.ws_row != LINES || size.ws_col != COLS) resizeterm(size.ws_row, size.ws_col);
-    s->view.rows = LINES;
-    s->view.columns = COLS;
+    terminal_measure(&s->view.rows, &s->view.columns);
     s->dirty = SCREEN_ALL;
+}
+
+static void take_terminal(struct screen *s) {
+    terminal_take();
+    take_size(s);
 }
 
 static void show_matches(void *ctx, char **match, int n) {
@@ -90,10 +65,8 @@ static char **complete(void *ctx, const char *line, const char *word) {
 static void screen_close(struct ui *u) {
     struct screen *s = u->own;
     if (!s) return;
-    if (s->curses) {
-        terminal_give();
-        delscreen(s->curses);
-    }
+    if (s->curses) terminal_give();
+    if (s->curses) delscreen(s->curses);
     input_close();
     signals_close();
     screen_view_matches(&s->view, NULL, 0);
@@ -101,23 +74,6 @@ static void screen_close(struct ui *u) {
     buf_free(&s->keys.paste);
     free(s);
     u->own = NULL;
-}
-
-static int curses_start(struct screen *s, struct err *e) {
-    use_tioctl(TRUE);
-    s->curses = newterm(NULL, stdout, stdin);
-    if (!s->curses) return err_set(e, ERR_FAILED, "curses does not know the terminal \"%s\"", getenv("TERM"));
-    raw();
-    noecho();
-    nonl(); /* else Enter and Ctrl-J are one key */
-    if (has_colors()) {
-        start_color();
-        use_default_colors();
-    }
-    paint_theme(s->u->theme);
-    terminal_take(s);
-    take_size(s);
-    return 0;
 }
 
 static int screen_open(struct ui *u, const struct ui_options *o, struct err *e) {
@@ -129,9 +85,14 @@ static int screen_open(struct ui *u, const struct ui_options *o, struct err *e) 
     int rc = transcript_open(&s->view.transcript, e);
     if (rc == 0) rc = signals_open(e);
     if (rc == 0) rc = input_open(&io, e); /* before curses: both keep the terminal's description in one place */
-    if (rc == 0) rc = curses_start(s, e);
-    if (rc != 0) screen_close(u);
-    return rc;
+    if (rc == 0) rc = terminal_open(&s->curses, e);
+    if (rc != 0) {
+        screen_close(u);
+        return rc;
+    }
+    paint_theme(u->theme);
+    take_terminal(s);
+    return 0;
 }
 
 /* ---- keys ---- */
@@ -139,8 +100,7 @@ static int screen_open(struct ui *u, const struct ui_options *o, struct err *e) 
 static void suspend(struct screen *s) {
     terminal_give();
     signals_stop_here();
-    terminal_take(s);
-    take_size(s);
+    take_terminal(s);
 }
 
 static void edit(struct screen *s) {
@@ -151,8 +111,7 @@ static void edit(struct screen *s) {
     input_view(&prompt, &text, &n, &cursor);
     terminal_give();
     int rc = editor_run(text, &edited, &e);
-    terminal_take(s);
-    take_size(s);
+    take_terminal(s);
     if (rc == 0) input_replace(edited);
     else snprintf(s->view.hint, sizeof s->view.hint, "%s", e.text);
     free(edited);
@@ -235,10 +194,7 @@ static void take_signals(struct screen *s) {
         case SIGWINCH: take_size(s); break;
         case SIGINT: interrupt(s); break;
         case SIGTSTP: suspend(s); break;
-        case SIGCONT: /* also after a stop that could not be caught */
-            terminal_take(s);
-            take_size(s);
-            break;
+        case SIGCONT: take_terminal(s); break; /* also after a stop that could not be caught */
         case SIGTERM:
         case SIGHUP:
             s->u->leaving = true;
@@ -252,10 +208,13 @@ static void take_signals(struct screen *s) {
 
 static int64_t tick_us(const struct screen *s) { return ui_busy(s->u) ? BUSY_US : IDLE_US; }
 
+/* Escape may have been typed alone; a longer beginning is a sequence that arrives slowly. */
+static int64_t key_patience_us(const struct screen *s) { return 1000 * (s->keys.n_held <= 2 ? KEY_MS : SEQUENCE_MS); }
+
 static int wait_ms(const struct screen *s, int64_t now) {
     int64_t us = s->ticked_us + tick_us(s) - now;
     if (s->dirty && s->drawn_us + FRAME_US - now < us) us = s->drawn_us + FRAME_US - now;
-    if (keys_holds(&s->keys) && us > KEY_MS * 1000) us = KEY_MS * 1000;
+    if (keys_holds(&s->keys) && us > key_patience_us(s)) us = key_patience_us(s);
     return us <= 0 ? 0 : (int)((us + 999) / 1000);
 }
 
@@ -283,7 +242,7 @@ static int screen_run(struct ui *u) {
         if (ready > 0 && p[0].revents) read_keys(s);
         if (ready > 0 && p[2].revents) ui_woken(u);
         int64_t now = now_us();
-        if (keys_holds(&s->keys) && now - s->keyed_us >= KEY_MS * 1000) keys_flush(&s->keys, on_key, s);
+        if (keys_holds(&s->keys) && now - s->keyed_us >= key_patience_us(s)) keys_flush(&s->keys, on_key, s);
         tick(s, now);
         if (s->dirty && now - s->drawn_us >= FRAME_US) {
             screen_draw(&s->view, &u->bar, s->dirty);
