@@ -122,6 +122,14 @@ static bool is_wanted(const char *names, const char *name) {
     }
 }
 
+static int fail_unknown(const char *name, struct err *e) {
+    struct buf names = {0};
+    for (const struct bench_test *t = bench_tests; t->name; t++) buf_printf(&names, " %s", t->name);
+    int rc = err_set(e, ERR_USAGE, "--test: there is no test \"%s\"; allowed:%s load", name, buf_text(&names));
+    buf_free(&names);
+    return rc;
+}
+
 static int check_names(const char *names, struct err *e) {
     for (const char *at = names; at;) {
         char name[32];
@@ -129,7 +137,7 @@ static int check_names(const char *names, struct err *e) {
         bool known = len == 4 && !strncmp(at, "load", 4);
         for (const struct bench_test *t = bench_tests; t->name; t++) known |= strlen(t->name) == len && !strncmp(at, t->name, len);
         snprintf(name, sizeof name, "%.*s", (int)len, at);
-        if (!known) return err_set(e, ERR_USAGE, "--test: there is no test \"%s\"; allowed: bandwidth peak prefill decode open growth shift save load resume", name);
+        if (!known) return fail_unknown(name, e);
         at = at[len] ? at + len + 1 : NULL;
     }
     return 0;

@@ -23,8 +23,9 @@ struct script_input {
 int script_input_open(struct script_input *in, const struct settings *s, const char *words, bool name_stdin, struct err *e);
 void script_input_close(struct script_input *in);
 
-/* The next prompt, valid UTF-8, into text (cleared first). *got: there is one. Without --turns there is at most one: what was given, then stdin after
- * a blank line; where that keeps one waiting, stderr says so. Reads no further than it must, so that a program can write a line, read the reply, and write the next. ERR_CANCELLED: interrupted. */
+/* The next prompt, valid UTF-8, into text (cleared first). *got: there is one. Without --turns there is at most one: what was given, then
+ * stdin after a blank line; where that keeps one waiting, stderr says so. Reads no further than it must, so that a program can write a
+ * line, read the reply, and write the next. ERR_CANCELLED: interrupted. */
 int script_input_next(struct script_input *in, struct buf *text, bool *got, struct err *e);
 
 #endif
