@@ -501,6 +501,52 @@ static void a_resumed_reply_goes_on_with_the_same_bytes_without_reading_again(vo
     buf_free(&all);
 }
 
+static void a_resume_without_its_cache_reads_again_says_so_and_goes_on_alike(void **state) {
+    (void)state;
+    struct program_run kept, lost;
+    RUN(&kept, NULL, 0, ENDLESS, "-n", "20", "-q", "--data", support_folder_path("kept"), "--name", "talk", "-p", "Hello");
+    assert_int_equal(kept.status, 0);
+    program_run_free(&kept);
+    RUN(&lost, NULL, 0, ENDLESS, "-n", "20", "-q", "--data", support_folder_path("lost"), "--name", "talk", "-p", "Hello");
+    assert_int_equal(lost.status, 0);
+    program_run_free(&lost);
+    assert_int_equal(unlink(support_folder_path("lost/cache/1.kv")), 0);
+    RUN(&kept, NULL, 0, ENDLESS, "-n", "10", "--data", support_folder_path("kept"), "--resume", "talk", "-p", "more");
+    RUN(&lost, NULL, 0, ENDLESS, "-n", "10", "--data", support_folder_path("lost"), "--resume", "talk", "-p", "more");
+    assert_int_equal(lost.status, 0);
+    assert_null(strstr(buf_text(&kept.err), "read again"));
+    assert_non_null(strstr(buf_text(&lost.err), "read again"));
+    assert_string_equal(buf_text(&kept.out), buf_text(&lost.out));
+    program_run_free(&kept);
+    program_run_free(&lost);
+}
+
+static void a_resume_with_another_model_reads_again_and_says_why(void **state) {
+    (void)state;
+    struct program_run r;
+    const char *data = support_folder_path("other");
+    RUN(&r, NULL, 0, ENDLESS, "-n", "4", "-q", "--data", data, "--name", "talk", "-p", "Hello");
+    assert_int_equal(r.status, 0);
+    program_run_free(&r);
+    RUN(&r, NULL, 0, MODEL, "-n", "4", "--data", data, "--resume", "talk", "-p", "more");
+    assert_int_equal(r.status, 0);
+    assert_non_null(strstr(buf_text(&r.err), "read again: "));
+    assert_non_null(strstr(buf_text(&r.err), "model"));
+    program_run_free(&r);
+}
+
+static void a_resumed_conversation_remembers_its_model(void **state) {
+    (void)state;
+    struct program_run r;
+    const char *data = support_folder_path("remembers");
+    RUN(&r, NULL, 0, MODEL, "-n", "4", "-q", "--data", data, "--name", "talk", "-p", "Hello");
+    assert_int_equal(r.status, 0);
+    program_run_free(&r);
+    RUN(&r, NULL, 0, "-n", "4", "-q", "--data", data, "--continue", "-p", "more");
+    assert_int_equal(r.status, 0);
+    program_run_free(&r);
+}
+
 static void an_unknown_conversation_ends_with_3_and_the_nearest_name(void **state) {
     (void)state;
     struct program_run r;
@@ -547,6 +593,9 @@ int main(void) {
         cmocka_unit_test(a_truncated_model_ends_with_3),
         cmocka_unit_test(malformed_models_end_with_3_and_one_line),
         cmocka_unit_test(a_resumed_reply_goes_on_with_the_same_bytes_without_reading_again),
+        cmocka_unit_test(a_resume_without_its_cache_reads_again_says_so_and_goes_on_alike),
+        cmocka_unit_test(a_resume_with_another_model_reads_again_and_says_why),
+        cmocka_unit_test(a_resumed_conversation_remembers_its_model),
         cmocka_unit_test(an_unknown_conversation_ends_with_3_and_the_nearest_name),
         cmocka_unit_test(a_store_that_cannot_be_written_ends_with_1_before_computing),
     };
