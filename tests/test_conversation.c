@@ -402,6 +402,53 @@ static void a_title_is_a_first_line_cut_at_a_word(void **state) {
     }
 }
 
+/* More of the last reply, as the model `fingerprint` would write it. */
+static void go_on(struct conversation *c, uint64_t fingerprint, const char *text) {
+    int32_t ids[] = {9};
+    struct reply r = {.finish = FINISH_STOP, .tokens = {.id = ids, .n = 1}};
+    store_ticket t;
+    assert_int_equal(conversation_continue_reply(c, fingerprint, NULL), 0);
+    conversation_extend(c, text, strlen(text), 1, NULL);
+    buf_add_text(&r.text, text);
+    assert_int_equal(conversation_finish(c, &r, &t, NULL), 0);
+    assert_int_equal(store_wait(store, t, NULL), 0);
+    buf_free(&r.text);
+}
+
+static void a_continued_reply_keeps_its_text_and_ids_and_adds_to_them(void **state) {
+    (void)state;
+    struct conversation *c = begin(store, "");
+    const struct chat_message *m;
+    size_t n, first;
+    say(c, "Count");
+    answer_as(c, "one two", FINISH_LENGTH);
+    assert_int_equal(conversation_continue_reply(c, 99, NULL), 0);
+    conversation_extend(c, " three", 6, 1, NULL);
+    assert_int_equal(conversation_prompt(c, 99, &m, &n, &first, NULL), 0);
+    assert_true(m[n - 1].open);
+    assert_int_equal(m[n - 1].n_text, 7); /* what streams is not part of its own prompt */
+    conversation_drop_reply(c);
+    expect_prompt(c, "u:Count|a:one two#|");
+    go_on(c, 99, " three");
+    c = reopen(c, "u:Count|a:one two three#|");
+    const struct store_message *last = conversation_message(c, conversation_count(c) - 1);
+    static const int32_t IDS[] = {7, 8, 9};
+    assert_int_equal(last->n_ids, 3);
+    assert_memory_equal(last->ids, IDS, sizeof IDS);
+    go_on(c, 100, " four"); /* another model: no list of ids is right for the whole */
+    c = reopen(c, "u:Count|a:one two three four|");
+    conversation_close(c);
+}
+
+static void only_a_reply_can_be_continued(void **state) {
+    (void)state;
+    struct conversation *c = begin(store, "Be kind.");
+    assert_int_equal(conversation_continue_reply(c, 99, NULL), ERR_USAGE);
+    say(c, "Hello");
+    assert_int_equal(conversation_continue_reply(c, 99, NULL), ERR_USAGE);
+    conversation_close(c);
+}
+
 int main(void) {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, open_folder, remove_folder)
     const struct CMUnitTest tests[] = {
@@ -418,6 +465,8 @@ int main(void) {
         TEST(what_a_full_disk_refused_is_written_when_there_is_room_again),
         TEST(without_a_store_nothing_is_saved_and_all_else_works),
         TEST(a_new_system_prompt_and_title_are_kept),
+        TEST(a_continued_reply_keeps_its_text_and_ids_and_adds_to_them),
+        TEST(only_a_reply_can_be_continued),
         TEST(a_title_is_a_first_line_cut_at_a_word),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
