@@ -87,7 +87,9 @@ static void an_event_takes_the_place_of_the_least_important_fields(void **state)
     (void)state;
     struct ui_status st = example;
     st.event = "grew to 1024 cells in 3 µs";
-    for (int columns = 62; columns <= 200; columns++) assert_non_null(strstr(bar(&st, columns), st.event));
+    for (int columns = 70; columns <= 200; columns++) assert_non_null(strstr(bar(&st, columns), st.event));
+    assert_non_null(strstr(bar(&st, 60), "  grew to 1024 ce")); /* cut, but the three before it stand */
+    assert_int_equal(shown(bar(&st, 60), signs_example), 3);
     assert_non_null(strstr(bar(&st, 40), "writing"));
     assert_null(strstr(bar(&st, 100), "tea-notes"));
     for (int columns = 10; columns <= 200; columns++) {

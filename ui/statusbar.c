@@ -10,7 +10,7 @@
 #include "config/utf8.h"
 
 /* In order of importance, which is not their order on the screen. */
-enum field { F_CTX, F_STATE, F_EVENT, F_SPEED, F_METER, F_UNSAVED, F_CACHE, F_RSS, F_FREE, F_LIMIT, F_CONVERSATION, F_PERSONA, F_COUNT };
+enum field { F_CTX, F_STATE, F_SPEED, F_EVENT, F_METER, F_UNSAVED, F_CACHE, F_RSS, F_FREE, F_LIMIT, F_CONVERSATION, F_PERSONA, F_COUNT };
 
 static const enum field screen_order[F_COUNT] = {
     F_CTX,   F_METER, F_STATE, F_SPEED,   F_UNSAVED,      F_CACHE,
