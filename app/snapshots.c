@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "config/paths.h"
@@ -44,7 +45,13 @@ static int by_age(const void *a, const void *b) {
     return (x->id > y->id) - (x->id < y->id);
 }
 
-/* All snapshots, oldest first. NULL: none, or no memory. The caller frees. */
+/* What a save that was cut off by a crash left behind: "12.kv.tmp", untouched for an hour. */
+static bool is_left_over(const char *name, const struct stat *st) {
+    const char *end = strstr(name, ".kv.tmp");
+    return end && !end[7] && strspn(name, "0123456789") == (size_t)(end - name) && time(NULL) - st->st_mtim.tv_sec > 3600;
+}
+
+/* All snapshots, oldest first; what is left over goes at once. NULL: none, or no memory. The caller frees. */
 static struct snapshot *list_snapshots(DIR *d, size_t *n, uint64_t *total) {
     struct snapshot *list = NULL;
     size_t cap = 0;
@@ -53,7 +60,9 @@ static struct snapshot *list_snapshots(DIR *d, size_t *n, uint64_t *total) {
     for (struct dirent *entry = readdir(d); entry; entry = readdir(d)) {
         struct stat st;
         int64_t id = read_name(entry->d_name);
-        if (!id || fstatat(dirfd(d), entry->d_name, &st, AT_SYMLINK_NOFOLLOW) || !S_ISREG(st.st_mode)) continue;
+        if (fstatat(dirfd(d), entry->d_name, &st, AT_SYMLINK_NOFOLLOW) || !S_ISREG(st.st_mode)) continue;
+        if (is_left_over(entry->d_name, &st)) unlinkat(dirfd(d), entry->d_name, 0);
+        if (!id) continue;
         if (*n == cap) {
             struct snapshot *more = realloc(list, (cap ? 2 * cap : 32) * sizeof *more);
             if (!more) break;

@@ -13,7 +13,7 @@
 /* Appends "folder/ID.kv". ERR_MEMORY. */
 int snapshots_path(const char *folder, int64_t id, struct buf *out);
 /* Deletes the oldest snapshots until the folder holds no more than max_bytes (0: SNAPSHOTS_MAX_BYTES), never that of conversation keep. Returns
- * how many were deleted. Files of other names are not touched. */
+ * how many were deleted. What a crashed save left goes too; files of other names are not touched. */
 unsigned snapshots_trim(const char *folder, uint64_t max_bytes, int64_t keep);
 void snapshots_remove(const char *folder, int64_t id);
 
