@@ -211,7 +211,7 @@ static int close_folder(void **state) {
     return 0;
 }
 
-/* The head branch of the last conversation: "s|u:TEXT|a+|", the + for a reply that has text, ~ after a partial one. */
+/* The head branch of the last conversation: "s|u:TEXT|a+|", the + for a reply that has text, ~ after a partial one, ! after one that was stopped. */
 static void expect_stored(const char *expected) {
     struct store *s;
     struct store_conversation row;
@@ -223,7 +223,8 @@ static void expect_stored(const char *expected) {
         assert_int_equal(store_branch(s, row.id, row.head, &m, &n, NULL), 0);
         for (size_t i = 0; i < n; i++) {
             if (m[i].role == CHAT_USER) buf_printf(&b, "u:%s|", m[i].text);
-            else buf_printf(&b, "%c%s%s|", "sua"[m[i].role], m[i].n_text ? "+" : "", m[i].partial ? "~" : "");
+            else buf_printf(&b, "%c%s%s%s|", "sua"[m[i].role], m[i].n_text ? "+" : "", m[i].partial ? "~" : "",
+                            strcmp(m[i].finish_reason, "cancel") ? "" : "!");
             store_message_free(&m[i]);
         }
         free(m);
@@ -337,7 +338,7 @@ static void stop_a_reply(void) {
 static void ctrl_c_stops_a_reply_and_keeps_its_text(void **state) {
     (void)state;
     assert_int_equal(chat(stop_a_reply, (const char *[]){"--ctx-size", "2048", NULL}), 0);
-    expect_stored("s|u:" LONG "|a+~|");
+    expect_stored("s|u:" LONG "|a+~!|");
 }
 
 static void type_two_more(void) {
@@ -494,7 +495,7 @@ static void leave_in_mid_reply(void) {
 static void leaving_in_mid_reply_keeps_what_was_written(void **state) {
     (void)state;
     assert_int_equal(chat(leave_in_mid_reply, NULL), 0);
-    expect_stored("s|u:" LONG "|a+~|");
+    expect_stored("s|u:" LONG "|a+~!|");
 }
 
 static void never(void) { fail_msg("the screen was opened"); }
