@@ -263,9 +263,9 @@ static void an_end_token_ends_the_reply_and_names_itself(void **state) {
     struct reply out;
     struct err e = {0};
     bench_open(&b, path, &(struct session_options){.keep = -1, .n_threads = 1});
-    assert_int_equal(reply_to(&b, begin, 1, (struct reply_request){.n_max = -1}, &out, &e), 0);
+    assert_int_equal(reply_to(&b, begin, 1, (struct reply_request){.n_max = 2000}, &out, &e), 0);
     assert_int_equal(out.finish, FINISH_STOP);
-    assert_true(out.stopped_by[0] == '<' && out.n_completion > 200 && out.n_completion < 2048);
+    assert_true(out.stopped_by[0] == '<' && out.n_completion > 200 && out.n_completion < 2000);
     reply_free(&out);
     bench_close(&b);
     free(path);
@@ -311,7 +311,7 @@ static void a_cancel_while_reading_leaves_a_session_that_answers_as_a_fresh_one(
     bench_open(&fresh, VECTOR, &o);
     assert_int_equal(reply_to(&fresh, id, 300, r, &expected, &e), 0);
     bench_open(&b, VECTOR, &o);
-    for (size_t after = 1; after < 14; after++) { /* between batches and at every layer of each */
+    for (size_t after = 1; after <= 12; after++) { /* between batches and at every layer of each; the last time inside a batch */
         b.cancel_after = after;
         session_clear(b.s);
         assert_int_equal(reply_to(&b, id, 300, r, &out, &e), ERR_CANCELLED);
@@ -319,8 +319,7 @@ static void a_cancel_while_reading_leaves_a_session_that_answers_as_a_fresh_one(
     }
     b.cancel_after = 0;
     assert_int_equal(reply_to(&b, id, 300, r, &out, &e), 0);
-    assert_int_equal(out.n_cached % 64, 0); /* what was finished before the cancel is not read again */
-    assert_true(out.n_cached > 0);
+    assert_int_equal(out.n_cached, 3 * 64); /* the finished batches are not read again, the broken one is */
     assert_memory_equal(out.tokens.id, expected.tokens.id, expected.tokens.n * sizeof *id);
     reply_free(&out), reply_free(&expected);
     bench_close(&b), bench_close(&fresh);
