@@ -63,7 +63,7 @@ static int tmux(struct buf *out, const char *const *words) {
 }
 #define TMUX(out, ...) tmux(out, (const char *const[]){__VA_ARGS__, NULL})
 
-bool tmux_available(void) {
+static bool is_installed(void) {
     int status = system("command -v tmux >/dev/null 2>&1");
     return WIFEXITED(status) && WEXITSTATUS(status) == 0;
 }
@@ -88,6 +88,10 @@ const char *tmux_folder(void) {
 
 void tmux_start(int columns, int rows, const char *command) {
     char x[16], y[16];
+    if (!is_installed()) {
+        print_message("missing: tmux\n");
+        skip();
+    }
     tmux_folder();
     snprintf(x, sizeof x, "%d", columns);
     snprintf(y, sizeof y, "%d", rows);

@@ -7,10 +7,8 @@
 
 #include <stdbool.h>
 
-bool tmux_available(void);
-
 /* Runs a shell command in a terminal of that size. The environment is clean: no inputrc but $INPUTRC (default none), HOME and the
- * XDG folders inside tmux_folder(), TERM=tmux-256color. One at a time. */
+ * XDG folders inside tmux_folder(), TERM=tmux-256color. One at a time. Skips the test where tmux is missing. */
 void tmux_start(int columns, int rows, const char *command);
 void tmux_stop(void);                  /* also removes the folder; safe when nothing runs */
 const char *tmux_folder(void);         /* a fresh empty folder for this run; made by tmux_start or the first call */

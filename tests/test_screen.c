@@ -7,6 +7,7 @@
 #include <cmocka.h>
 #include <libgen.h>
 #include <limits.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,21 +19,31 @@
 
 static char demo_path[PATH_MAX]; /* of demo_ui, beside this test */
 
-/* Starts the demo with some flags under a shell that then says whether the terminal is as it was. */
-static void start(int columns, int rows, const char *flags) {
-    char command[PATH_MAX + 200];
-    snprintf(command, sizeof command, "trap : INT; before=$(stty -g); %s %s; echo status $?; test \"$before\" = \"$(stty -g)\" && echo terminal as before; cat",
-             demo_path, flags);
+/* Runs a program under a shell that notes its process and afterwards says whether the terminal is as it was. */
+static void start_watched(int columns, int rows, const char *program) {
+    char command[4 * PATH_MAX];
+    tmux_folder();
+    snprintf(command, sizeof command,
+             "trap : INT; before=$(stty -g); sh -c 'echo $$ > %s; exec %s'; echo status $?;"
+             "test \"$before\" = \"$(stty -g)\" && echo terminal as before; cat",
+             support_folder_path("pid"), program);
     tmux_start(columns, rows, command);
 }
 
-static int needs_tmux(void **state) {
-    (void)state;
-    if (!tmux_available()) {
-        print_message("tmux is missing\n");
-        return -1;
-    }
-    return 0;
+static void send_signal(int sig) {
+    int pid = 0;
+    FILE *f = fopen(support_folder_path("pid"), "r");
+    assert_non_null(f);
+    assert_int_equal(fscanf(f, "%d", &pid), 1);
+    fclose(f);
+    assert_int_equal(kill(pid, sig), 0);
+}
+
+/* Starts the demo with some flags. */
+static void start(int columns, int rows, const char *flags) {
+    char program[PATH_MAX + 200];
+    snprintf(program, sizeof program, "%s %s", demo_path, flags);
+    start_watched(columns, rows, program);
 }
 
 static int stop(void **state) {
@@ -321,14 +332,13 @@ static void ctrl_z_suspends_and_comes_back_whole(void **state) {
 
 static void ctrl_d_and_signals_give_the_terminal_back(void **state) {
     (void)state;
-    static const struct { const char *signal, *status; } cases[] = {{NULL, "status 0"}, {"TERM", "status 130"}, {"HUP", "status 130"}, {"SEGV", "status 1" /* 139, or 1 under a sanitizer */}};
+    static const struct { int signal; const char *status; } cases[] = {
+        {0, "status 0"}, {SIGTERM, "status 130"}, {SIGHUP, "status 130"}, {SIGSEGV, "status 1" /* 139, or 1 under a sanitizer */}};
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         start(80, 24, "");
         tmux_see("ready");
         if (cases[i].signal) {
-            char command[100];
-            snprintf(command, sizeof command, "pkill -%s -P %s demo_ui", cases[i].signal, tmux_format("#{pane_pid}"));
-            assert_int_equal(system(command), 0);
+            send_signal(cases[i].signal);
         } else {
             tmux_type("x");
             tmux_key("C-d"); /* not empty: nothing to delete, nothing happens */
@@ -502,8 +512,8 @@ static void vi_mode_and_half_key_sequences_work(void **state) {
 
 static char kvetch_path[PATH_MAX], model_path[PATH_MAX];
 
-static int needs_program(void **state) {
-    if (needs_tmux(state) != 0) return -1;
+static int find_program(void **state) {
+    (void)state;
     const char *program = getenv("KVETCH");
     char *model = support_data("stories260K/stories260K.gguf");
     if (!realpath(program && *program ? program : "build/kvetch", kvetch_path)) kvetch_path[0] = 0;
@@ -514,12 +524,11 @@ static int needs_program(void **state) {
 
 /* Starts kvetch with the model and greedy sampling; true where both are there. */
 static bool start_kvetch(int columns, int rows, const char *flags) {
-    char command[3 * PATH_MAX];
+    char program[3 * PATH_MAX];
     if (!kvetch_path[0]) print_message("missing: the program (KVETCH, build/kvetch)\n");
     if (!kvetch_path[0] || !model_path[0]) return false;
-    snprintf(command, sizeof command, "trap : INT; before=$(stty -g); %s -m %s --temp 0 %s; echo status $?; test \"$before\" = \"$(stty -g)\" && echo terminal as before; cat",
-             kvetch_path, model_path, flags);
-    tmux_start(columns, rows, command);
+    snprintf(program, sizeof program, "%s -m %s --temp 0 %s", kvetch_path, model_path, flags);
+    start_watched(columns, rows, program);
     return true;
 }
 
@@ -577,13 +586,11 @@ static void ctrl_c_in_a_reply_keeps_its_beginning_also_for_the_next_start(void *
 
 static void a_terminal_that_goes_away_costs_nothing_that_was_said(void **state) {
     (void)state;
-    char command[100];
     if (!start_kvetch(80, 24, ENDLESS)) skip();
     tmux_see("idle");
     say("Once upon a time");
     tmux_see(ENDLESS_TEXT);
-    snprintf(command, sizeof command, "pkill -HUP -P %s kvetch", tmux_format("#{pane_pid}"));
-    assert_int_equal(system(command), 0);
+    send_signal(SIGHUP);
     tmux_see("status 130");
     tmux_see("terminal as before");
     assert_true(start_kvetch(80, 24, "--continue"));
@@ -631,8 +638,8 @@ int main(int argc, char **argv) {
     if (readlink("/proc/self/exe", self, sizeof self - 1) < 0) return 1;
     snprintf(demo_path, sizeof demo_path, "%s/demo_ui", dirname(self));
     setenv("INPUTRC", "/dev/null", 1);
-#define SCREEN(test) cmocka_unit_test_setup_teardown(test, needs_tmux, stop)
-#define PROGRAM(test) cmocka_unit_test_setup_teardown(test, needs_program, stop)
+#define SCREEN(test) cmocka_unit_test_teardown(test, stop)
+#define PROGRAM(test) cmocka_unit_test_setup_teardown(test, find_program, stop)
     const struct CMUnitTest tests[] = {
         SCREEN(a_line_is_answered_between_transcript_and_input_stands_the_bar),
         SCREEN(ctrl_c_stops_a_reply_and_what_is_there_stays),
