@@ -168,6 +168,14 @@ static void bound_snapshots(const struct chat *c) {
     free(t);
 }
 
+/* What is said from here on is this model's. */
+static void note_model(struct chat *c) {
+    struct model_info info;
+    const struct store_conversation *row = conversation_row(conversation(c));
+    model_get_info(worker_model(c->app->worker), &info);
+    if (strcmp(row->model, info.path) != 0) conversation_set_model(conversation(c), row->persona, info.path, NULL);
+}
+
 static void on_loaded(struct chat *c, const struct err *e) {
     c->load = 0;
     if (e && c->is_opening) {
@@ -177,7 +185,9 @@ static void on_loaded(struct chat *c, const struct err *e) {
     }
     if (e) chat_say_error(c, e);
     c->is_opening = false;
-    if (!e) chat_restore(c);
+    if (e) return;
+    note_model(c);
+    chat_restore(c);
 }
 
 /* "210 µs", "12 ms", "3.2 s" */

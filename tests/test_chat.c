@@ -325,6 +325,28 @@ static void a_conversation_resumes_from_its_snapshot_or_says_why_not(void **stat
     buf_free(&transcript);
 }
 
+static void expect_another_model(void) {
+    until_idle();
+    see(UI_NOTICE, "read again: ");
+    say("On");
+    assert_int_equal(count(UI_ASSISTANT), 3);
+    assert_int_equal(count(UI_ERROR), 0);
+}
+
+static void a_conversation_goes_on_with_another_model(void **state) {
+    (void)state;
+    assert_int_equal(chat(talk_and_remember, (const char *[]){"-n", "20", NULL}), 0);
+    assert_int_equal(chat(expect_another_model, (const char *[]){"-n", "20", "-m", "tests/vectors/llama-q5_1.gguf", "--continue", NULL}), 0);
+    struct store *s;
+    struct store_conversation row;
+    assert_int_equal(store_open(&s, data_dir, false, NULL), 0);
+    assert_int_equal(store_last(s, &row, NULL), 0);
+    assert_non_null(strstr(row.model, "llama-q5_1.gguf"));
+    store_conversation_free(&row);
+    store_close(s);
+    buf_free(&transcript);
+}
+
 static void interrupt(void) { paper.h.interrupt(paper.h.ctx); }
 
 static void stop_a_reply(void) {
@@ -525,6 +547,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         TEST(a_message_is_answered_and_both_are_kept),
         TEST(a_conversation_resumes_from_its_snapshot_or_says_why_not),
+        TEST(a_conversation_goes_on_with_another_model),
         TEST(ctrl_c_stops_a_reply_and_keeps_its_text),
         TEST(messages_typed_too_early_wait_and_keep_their_order),
         TEST(a_message_that_does_not_fit_goes_back_to_the_input_line),
