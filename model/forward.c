@@ -3,6 +3,7 @@
 
 #include <assert.h>
 #include <math.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 
 #include "config/cpu.h"
@@ -116,20 +117,22 @@ static bool product(struct forward *f, const struct matmul_job *job, size_t n_jo
 /* ---- what is done row by row --------------------------------------------------------------------------------- */
 
 typedef void row_fn(struct forward *f, const struct weights_layer *l, size_t row);
-struct row_work { struct forward *f; const struct weights_layer *l; row_fn *fn; size_t from, n; };
+struct row_work { struct forward *f; const struct weights_layer *l; row_fn *fn; size_t from, n; atomic_size_t next; };
 
-static void rows_share(void *arg, int ith, int nth) {
-    const struct row_work *w = arg;
-    size_t a, b;
-    pool_share(w->n, 1, ith, nth, &a, &b);
-    for (size_t i = a; i < b; i++) w->fn(w->f, w->l, w->from + i);
+#define ROWS_AT_ONCE 4u
+
+static void rows_take(void *arg, int ith, int nth) {
+    struct row_work *w = arg;
+    (void)ith, (void)nth;
+    for (size_t i; (i = atomic_fetch_add(&w->next, ROWS_AT_ONCE)) < w->n;)
+        for (size_t r = i; r < i + ROWS_AT_ONCE && r < w->n; r++) w->fn(w->f, w->l, w->from + r);
 }
 
 /* fn for each row from one on, by the pool where there are many. */
 static void each_row(struct forward *f, const struct weights_layer *l, size_t from, row_fn *fn) {
-    struct row_work w = {f, l, fn, from, f->step->batch->n - from};
-    if (w.n < 4) rows_share(&w, 0, 1);
-    else pool_run(f->pool, rows_share, &w);
+    struct row_work w = {f, l, fn, from, f->step->batch->n - from, 0};
+    if (w.n <= ROWS_AT_ONCE) rows_take(&w, 0, 1);
+    else pool_run_any(f->pool, rows_take, &w);
 }
 
 static void row_start(struct forward *f, const struct weights_layer *l, size_t r) {

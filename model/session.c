@@ -66,6 +66,7 @@ int session_open(struct session **out, struct model *m, const struct session_opt
     if ((rc = pool_open(&s->pool, s->o.n_threads, e))) goto out;
     if ((rc = open_cache(s, e))) goto out;
     if ((rc = forward_open(&s->forward, m, s->pool, s->o.n_ubatch, e))) goto out;
+    s->scratch_bytes = forward_bytes(s->forward);
     if ((rc = sampler_open(&s->sampler, n_vocab, &arg_max, e))) goto out;
     s->logits = calloc(n_vocab, sizeof *s->logits);
     if (!s->logits) rc = err_set(e, ERR_MEMORY, "no memory for the logits of %u tokens", n_vocab);
@@ -106,6 +107,15 @@ static void report_cache(struct session *s, const struct session_events *ev) {
     }
 }
 
+/* Attention's scratch grows with the cache; another thread may be asking how much there is. */
+static void note_scratch(struct session *s) {
+    size_t bytes = forward_bytes(s->forward);
+    if (bytes == s->scratch_bytes) return;
+    pthread_mutex_lock(&s->lock);
+    s->scratch_bytes = bytes;
+    pthread_mutex_unlock(&s->lock);
+}
+
 int session_compute(struct session *s, const struct session_batch *b, struct err *e) {
     struct kv_batch placed;
     int rc = kv_begin(s->kv, s->seq, b->token, b->n, b->first, &placed, e);
@@ -116,6 +126,7 @@ int session_compute(struct session *s, const struct session_batch *b, struct err
     rc = forward_run(s->forward, &step, e);
     if (rc) kv_abandon(s->kv, &placed);
     else kv_finish(s->kv, &placed);
+    note_scratch(s);
     return rc;
 }
 
@@ -351,11 +362,12 @@ const char *finish_name(enum finish_reason f) {
 /* ---- figures ------------------------------------------------------------------------------------------------- */
 
 void session_get_stats(struct session *s, struct session_stats *st) {
-    *st = (struct session_stats){.scratch_bytes = forward_bytes(s->forward), .weight_mapped_bytes = s->model->gguf->map_bytes,
+    *st = (struct session_stats){.weight_mapped_bytes = s->model->gguf->map_bytes,
                                  .n_threads = pool_threads(s->pool), .isa = cpu_isa_name(cpu_isa())};
     kv_get_stats(s->kv, &st->kv);
     pthread_mutex_lock(&s->lock);
     st->weight_resident_bytes = residency_get(&s->residency, session_now_us());
+    st->scratch_bytes = s->scratch_bytes;
     st->prefill_tps = s->prefill_tps;
     st->decode_tps = s->decode_tps;
     pthread_mutex_unlock(&s->lock);

@@ -23,6 +23,7 @@ struct session {
     struct residency residency;   /* of the mapped weights */
     pthread_mutex_t lock;         /* guards what follows and residency */
     double prefill_tps, decode_tps;
+    size_t scratch_bytes;         /* of forward; written by the session's thread alone, which may read it without the lock */
 };
 
 double session_now_us(void);      /* a clock that only goes forward */
