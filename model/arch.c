@@ -15,4 +15,6 @@ const struct arch *arch_find(struct gguf_text name) {
     return NULL;
 }
 
-const char *arch_names(void) { return "llama, qwen2, qwen3"; }
+const char *arch_names(void) {
+    return "llama, qwen2, qwen3";
+}

@@ -17,8 +17,8 @@ enum arch_trait {
 };
 
 struct arch {
-    const char *name;  /* general.architecture, and what its metadata keys begin with */
-    bool neox;         /* rotates pairs (i, i + n/2) instead of (2i, 2i + 1) */
+    const char *name;   /* general.architecture, and what its metadata keys begin with */
+    bool neox;          /* rotates pairs (i, i + n/2) instead of (2i, 2i + 1) */
     unsigned must, may; /* sets of enum arch_trait: tensors that must be there, and those used where they are */
 };
 

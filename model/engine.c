@@ -12,8 +12,8 @@
 
 #define SAMPLE_BYTES 64u /* of each tensor's beginning and middle, for the fingerprint */
 
-/* Of everything that decides what the model computes: metadata and tensor table (the file's bytes before the weights), and
- * samples of every tensor, so that a fine-tuned copy is another model. Not the path. */
+/* Of everything that decides what the model computes: metadata and tensor table (the file's bytes before the weights),
+ * and samples of every tensor, so that a fine-tuned copy is another model. Not the path. */
 static uint64_t fingerprint(const struct gguf *g) {
     uint64_t h = hash_bytes(g->map, g->data_offset, g->n_tensors);
     for (size_t i = 0; i < g->n_tensors; i++) {
@@ -35,9 +35,13 @@ static char *copy_text(struct gguf_text t) {
 }
 
 /* The usual names of general.file_type: what a quantised file as a whole is called. */
-static const struct { uint32_t id; const char *name; } file_types[] = {
-    {0, "F32"}, {1, "F16"}, {2, "Q4_0"}, {3, "Q4_1"}, {7, "Q8_0"}, {8, "Q5_0"}, {9, "Q5_1"}, {10, "Q2_K"}, {11, "Q3_K_S"}, {12, "Q3_K_M"},
-    {13, "Q3_K_L"}, {14, "Q4_K_S"}, {15, "Q4_K_M"}, {16, "Q5_K_S"}, {17, "Q5_K_M"}, {18, "Q6_K"}, {21, "Q2_K_S"}, {25, "IQ4_NL"}, {30, "IQ4_XS"}, {32, "BF16"},
+static const struct {
+    uint32_t id;
+    const char *name;
+} file_types[] = {
+    {0, "F32"},     {1, "F16"},     {2, "Q4_0"},    {3, "Q4_1"},    {7, "Q8_0"},    {8, "Q5_0"},    {9, "Q5_1"},
+    {10, "Q2_K"},   {11, "Q3_K_S"}, {12, "Q3_K_M"}, {13, "Q3_K_L"}, {14, "Q4_K_S"}, {15, "Q4_K_M"}, {16, "Q5_K_S"},
+    {17, "Q5_K_M"}, {18, "Q6_K"},   {21, "Q2_K_S"}, {25, "IQ4_NL"}, {30, "IQ4_XS"}, {32, "BF16"},
 };
 
 /* The type that holds most of the file's weights. */
@@ -100,8 +104,10 @@ int model_open(struct model **out, const char *path, const struct model_options 
     if ((rc = weights_read(&m->weights, m->gguf, vocab_size(m->vocab), e))) goto out;
     rc = rope_read(&m->rope, m->gguf, &m->weights, e);
 out:
-    if (rc) model_close(m);
-    else *out = m;
+    if (rc)
+        model_close(m);
+    else
+        *out = m;
     return rc;
 }
 
@@ -120,20 +126,36 @@ void model_close(struct model *m) {
 /* ---- describing ---------------------------------------------------------------------------------------------- */
 
 void model_get_info(const struct model *m, struct model_info *info) {
-    static const char *const template_names[] = {[TEMPLATE_PLAIN] = "none", [TEMPLATE_CHATML] = "chatml", [TEMPLATE_UNKNOWN] = "unknown"};
+    static const char *const template_names[] = {
+        [TEMPLATE_PLAIN] = "none", [TEMPLATE_CHATML] = "chatml", [TEMPLATE_UNKNOWN] = "unknown"};
     const struct weights_shape *s = &m->weights.shape;
     *info = (struct model_info){
-        .path = m->gguf->path, .name = m->name, .arch = m->arch_name, .type = m->type_name,
-        .n_params = m->n_params, .file_bytes = m->gguf->map_bytes, .weight_bytes = m->weight_bytes,
-        .n_layers = s->n_layers, .n_embd = s->n_embd, .n_ff = s->n_ff, .n_heads = s->n_heads, .n_kv_heads = s->n_kv_heads,
-        .head_dim = s->head_dim_k, .n_vocab = vocab_size(m->vocab), .n_ctx_train = s->n_ctx_train,
-        .vocab_model = vocab_model(m->vocab), .vocab_pre = vocab_pre(m->vocab), .template_name = template_names[m->format.kind],
-        .fingerprint = m->fingerprint, .rope_base = m->rope.base, .rope_scaling = m->rope.scaling ? m->rope.scaling : "none",
+        .path = m->gguf->path,
+        .name = m->name,
+        .arch = m->arch_name,
+        .type = m->type_name,
+        .n_params = m->n_params,
+        .file_bytes = m->gguf->map_bytes,
+        .weight_bytes = m->weight_bytes,
+        .n_layers = s->n_layers,
+        .n_embd = s->n_embd,
+        .n_ff = s->n_ff,
+        .n_heads = s->n_heads,
+        .n_kv_heads = s->n_kv_heads,
+        .head_dim = s->head_dim_k,
+        .n_vocab = vocab_size(m->vocab),
+        .n_ctx_train = s->n_ctx_train,
+        .vocab_model = vocab_model(m->vocab),
+        .vocab_pre = vocab_pre(m->vocab),
+        .template_name = template_names[m->format.kind],
+        .fingerprint = m->fingerprint,
+        .rope_base = m->rope.base,
+        .rope_scaling = m->rope.scaling ? m->rope.scaling : "none",
     };
 }
 
-#define SHOWN_BYTES 60u  /* of a string */
-#define SHOWN_ITEMS 6u   /* of an array */
+#define SHOWN_BYTES 60u /* of a string */
+#define SHOWN_ITEMS 6u  /* of an array */
 
 /* A file's text, which may hold anything, as a clean part of a line, between two marks. */
 static int describe_text(struct buf *out, struct gguf_text t, const char *mark) {
@@ -180,8 +202,10 @@ static void describe_tensor(struct buf *out, const struct gguf_tensor *t) {
     describe_text(out, t->name, "");
     buf_printf(out, ": ");
     for (uint32_t i = 0; i < t->n_dims; i++) buf_printf(out, "%s%llu", i ? " x " : "", (unsigned long long)t->dim[i]);
-    if (type) buf_printf(out, " %s\n", type);
-    else buf_printf(out, " type %u\n", t->type_id);
+    if (type)
+        buf_printf(out, " %s\n", type);
+    else
+        buf_printf(out, " type %u\n", t->type_id);
 }
 
 int model_describe(const struct model *m, bool verbose, struct buf *out, struct err *e) {
@@ -203,15 +227,19 @@ void tokens_free(struct tokens *t) {
     *t = (struct tokens){0};
 }
 
-int model_tokenize(const struct model *m, const char *text, size_t n, bool parse_special, bool add_bos, struct tokens *out, struct err *e) {
+int model_tokenize(const struct model *m, const char *text, size_t n, bool parse_special, bool add_bos,
+                   struct tokens *out, struct err *e) {
     struct vocab_tokens t = {0};
     *out = (struct tokens){0};
     int rc = 0;
-    if (add_bos && vocab_add_bos(m->vocab) && vocab_bos(m->vocab) >= 0 && (rc = vocab_tokens_add(&t, vocab_bos(m->vocab))))
+    if (add_bos && vocab_add_bos(m->vocab) && vocab_bos(m->vocab) >= 0 &&
+        (rc = vocab_tokens_add(&t, vocab_bos(m->vocab))))
         err_set(e, rc, "no memory for the tokens of a text");
     if (!rc) rc = vocab_encode(m->vocab, text, n, parse_special, &t, e);
-    if (rc) vocab_tokens_free(&t);
-    else *out = (struct tokens){t.id, t.n};
+    if (rc)
+        vocab_tokens_free(&t);
+    else
+        *out = (struct tokens){t.id, t.n};
     return rc;
 }
 
@@ -220,7 +248,8 @@ int model_piece(const struct model *m, int32_t id, bool special, struct buf *out
     return vocab_piece(m->vocab, id, special, out);
 }
 
-int model_render(const struct model *m, const struct chat_message *msg, size_t n, bool add_generation_prompt, struct rendered *out, struct err *e) {
+int model_render(const struct model *m, const struct chat_message *msg, size_t n, bool add_generation_prompt,
+                 struct rendered *out, struct err *e) {
     return template_render(&m->format, m->vocab, msg, n, add_generation_prompt, out, e);
 }
 

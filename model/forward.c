@@ -20,20 +20,20 @@ struct forward {
     struct kv_rope rope;
     uint32_t max_rows;
     /* activations, [max_rows][...] */
-    float *x;        /* [n_embd] the residual stream */
-    float *h;        /* [n_embd] normalised, or a layer's contribution to x */
-    float *q;        /* [n_heads * head_dim_k] */
+    float *x;           /* [n_embd] the residual stream */
+    float *h;           /* [n_embd] normalised, or a layer's contribution to x */
+    float *q;           /* [n_heads * head_dim_k] */
     float *key, *value; /* [n_kv_heads * head_dim] */
-    float *mix;      /* [n_heads * head_dim_v] what attention gives */
-    float *gate, *up; /* [n_ff] */
-    float *angles;   /* [n_rot] cos and sin of each row's position */
+    float *mix;         /* [n_heads * head_dim_v] what attention gives */
+    float *gate, *up;   /* [n_ff] */
+    float *angles;      /* [n_rot] cos and sin of each row's position */
     size_t n_q, n_k, n_v, n_mix;
-    float *memory;   /* owned: all of the above */
+    float *memory; /* owned: all of the above */
     size_t memory_bytes;
     /* the run in progress */
     const struct forward_step *step;
     struct kv_view view;
-    uint32_t il;     /* layer */
+    uint32_t il; /* layer */
 };
 
 #define ALIGN_FLOATS 16u /* rows of scratch begin on cache lines */
@@ -48,10 +48,14 @@ int forward_open(struct forward **out, const struct model *m, struct pool *p, ui
     f->n_k = (size_t)s->n_kv_heads * s->head_dim_k;
     f->n_v = (size_t)s->n_kv_heads * s->head_dim_v;
     f->n_mix = (size_t)s->n_heads * s->head_dim_v;
-    struct { float **at; size_t n; } part[] = {{&f->x, s->n_embd}, {&f->h, s->n_embd},   {&f->q, f->n_q},     {&f->key, f->n_k},    {&f->value, f->n_v},
-                                               {&f->mix, f->n_mix}, {&f->gate, s->n_ff}, {&f->up, s->n_ff}, {&f->angles, s->n_rot}};
+    struct {
+        float **at;
+        size_t n;
+    } part[] = {{&f->x, s->n_embd},  {&f->h, s->n_embd},  {&f->q, f->n_q},   {&f->key, f->n_k},     {&f->value, f->n_v},
+                {&f->mix, f->n_mix}, {&f->gate, s->n_ff}, {&f->up, s->n_ff}, {&f->angles, s->n_rot}};
     size_t n_parts = sizeof part / sizeof *part, floats = 0;
-    for (size_t i = 0; i < n_parts; i++) floats += (part[i].n * max_rows + ALIGN_FLOATS - 1) / ALIGN_FLOATS * ALIGN_FLOATS;
+    for (size_t i = 0; i < n_parts; i++)
+        floats += (part[i].n * max_rows + ALIGN_FLOATS - 1) / ALIGN_FLOATS * ALIGN_FLOATS;
     int rc = ERR_MEMORY;
     f->memory_bytes = floats * sizeof(float);
     f->memory = aligned_alloc(ALIGN_FLOATS * sizeof(float), f->memory_bytes);
@@ -63,7 +67,8 @@ int forward_open(struct forward **out, const struct model *m, struct pool *p, ui
         *part[i].at = f->memory + at;
         at += (part[i].n * max_rows + ALIGN_FLOATS - 1) / ALIGN_FLOATS * ALIGN_FLOATS;
     }
-    struct attention_shape shape = {s->n_heads, s->n_kv_heads, s->head_dim_k, s->head_dim_v, 1.0f / sqrtf((float)s->head_dim_k), f->rope};
+    struct attention_shape shape = {
+        s->n_heads, s->n_kv_heads, s->head_dim_k, s->head_dim_v, 1.0f / sqrtf((float)s->head_dim_k), f->rope};
     if ((rc = attention_open(&f->attention, p, &shape, max_rows, e))) goto out;
     if ((rc = matmul_open(&f->matmul, p, max_rows, m->weights.max_cols, e))) goto out;
     *out = f;
@@ -80,18 +85,24 @@ void forward_close(struct forward *f) {
     free(f);
 }
 
-size_t forward_bytes(const struct forward *f) { return f->memory_bytes + matmul_bytes(f->matmul) + attention_bytes(f->attention); }
+size_t forward_bytes(const struct forward *f) {
+    return f->memory_bytes + matmul_bytes(f->matmul) + attention_bytes(f->attention);
+}
 
-static bool cancelled(const struct forward *f) { return f->step->cancelled && f->step->cancelled(f->step->ctx); }
+static bool cancelled(const struct forward *f) {
+    return f->step->cancelled && f->step->cancelled(f->step->ctx);
+}
 
 /* ---- products ------------------------------------------------------------------------------------------------ */
 
-/* Multiplications after which a cancel is asked about: less than 100 ms on two cores of each kind. Larger would be a little faster, since
- * each run rounds its activations again. */
-static const size_t product_work[] = {[CPU_PORTABLE] = (size_t)1 << 28, [CPU_AVX2] = (size_t)1 << 30, [CPU_AVX512] = (size_t)1 << 31};
+/* Multiplications after which a cancel is asked about: less than 100 ms on two cores of each kind. Larger would be a
+ * little faster, since each run rounds its activations again. */
+static const size_t product_work[] = {
+    [CPU_PORTABLE] = (size_t)1 << 28, [CPU_AVX2] = (size_t)1 << 30, [CPU_AVX512] = (size_t)1 << 31};
 
 /* matmul_run, with long products cut into runs of weight rows, by size alone, so that a cancel is seen in time. */
-static bool product(struct forward *f, const struct matmul_job *job, size_t n_jobs, const float *x, size_t x_stride, size_t n_rows) {
+static bool product(struct forward *f, const struct matmul_job *job, size_t n_jobs, const float *x, size_t x_stride,
+                    size_t n_rows) {
     size_t work = 0, most = product_work[cpu_isa()];
     for (size_t i = 0; i < n_jobs; i++) work += job[i].w->rows * job[i].w->cols * n_rows;
     if (work <= most) {
@@ -106,7 +117,8 @@ static bool product(struct forward *f, const struct matmul_job *job, size_t n_jo
             struct matrix part = *w;
             part.data += row * w->row_bytes;
             part.rows = w->rows - row < slice ? w->rows - row : slice;
-            struct matmul_job one = {&part, job[i].bias ? job[i].bias + row : NULL, job[i].out + row, job[i].out_stride};
+            struct matmul_job one = {&part, job[i].bias ? job[i].bias + row : NULL, job[i].out + row,
+                                     job[i].out_stride};
             matmul_run(f->matmul, &one, 1, x, x_stride, n_rows);
             if (cancelled(f)) return false;
         }
@@ -117,7 +129,13 @@ static bool product(struct forward *f, const struct matmul_job *job, size_t n_jo
 /* ---- what is done row by row --------------------------------------------------------------------------------- */
 
 typedef void row_fn(struct forward *f, const struct weights_layer *l, size_t row);
-struct row_work { struct forward *f; const struct weights_layer *l; row_fn *fn; size_t from, n; atomic_size_t next; };
+struct row_work {
+    struct forward *f;
+    const struct weights_layer *l;
+    row_fn *fn;
+    size_t from, n;
+    atomic_size_t next;
+};
 
 #define ROWS_AT_ONCE 4u
 
@@ -131,8 +149,10 @@ static void rows_take(void *arg, int ith, int nth) {
 /* fn for each row from one on, by the pool where there are many. */
 static void each_row(struct forward *f, const struct weights_layer *l, size_t from, row_fn *fn) {
     struct row_work w = {f, l, fn, from, f->step->batch->n - from, 0};
-    if (w.n <= ROWS_AT_ONCE) rows_take(&w, 0, 1);
-    else pool_run_any(f->pool, rows_take, &w);
+    if (w.n <= ROWS_AT_ONCE)
+        rows_take(&w, 0, 1);
+    else
+        pool_run_any(f->pool, rows_take, &w);
 }
 
 static void row_start(struct forward *f, const struct weights_layer *l, size_t r) {
@@ -159,7 +179,8 @@ static void row_store(struct forward *f, const struct weights_layer *l, size_t r
     if (l->k_norm) norm_heads(f, l->k_norm, key, s->n_kv_heads);
     for (uint32_t i = 0; i < s->n_kv_heads; i++)
         kv_rope_turn(&f->rope, f->angles + r * f->rope.n_rot, f->rope.magnitude, key + (size_t)i * s->head_dim_k);
-    kv_write(f->step->kv, f->step->batch, f->il, (uint32_t)r, (uint32_t)r + 1, key, f->n_k, f->value + r * f->n_v, f->n_v);
+    kv_write(f->step->kv, f->step->batch, f->il, (uint32_t)r, (uint32_t)r + 1, key, f->n_k, f->value + r * f->n_v,
+             f->n_v);
 }
 
 static void row_query_norm(struct forward *f, const struct weights_layer *l, size_t r) {
@@ -204,13 +225,15 @@ static bool run_layer(struct forward *f, uint32_t il) {
     f->il = il;
 
     each_row(f, l, 0, row_attn_norm);
-    struct matmul_job qkv[] = {{&l->k, l->k_bias, f->key, f->n_k}, {&l->v, l->v_bias, f->value, f->n_v}, {&l->q, l->q_bias, q, f->n_q}};
+    struct matmul_job qkv[] = {
+        {&l->k, l->k_bias, f->key, f->n_k}, {&l->v, l->v_bias, f->value, f->n_v}, {&l->q, l->q_bias, q, f->n_q}};
     if (!product(f, qkv, from ? 2 : 3, f->h, d, n)) return false;
     each_row(f, l, 0, row_store);
     if (!rest) return true;
     if (from && !product(f, &qkv[2], 1, x_h, d, rest)) return false;
     if (l->q_norm) each_row(f, l, from, row_query_norm);
-    attention_run(f->attention, &f->view, kv_get_layout(s->kv), il, q, f->n_q, s->batch->pos + (int64_t)from, rest, mix, f->n_mix);
+    attention_run(f->attention, &f->view, kv_get_layout(s->kv), il, q, f->n_q, s->batch->pos + (int64_t)from, rest, mix,
+                  f->n_mix);
     struct matmul_job out = {&l->o, l->o_bias, x_h, d};
     if (!product(f, &out, 1, mix, f->n_mix, rest)) return false;
 

@@ -59,9 +59,10 @@ static const struct measure_loops *loops(void) {
 /* One measurement by all threads: the best rate that any try reached. */
 struct trial {
     const struct measure_loops *l;
-    int what;                /* 0 read, 1 f32, 2 int8 */
-    const uint8_t *memory; size_t bytes;
-    double *done;            /* [n_threads] operations or bytes of each */
+    int what; /* 0 read, 1 f32, 2 int8 */
+    const uint8_t *memory;
+    size_t bytes;
+    double *done; /* [n_threads] operations or bytes of each */
     double best;
 };
 

@@ -8,7 +8,8 @@
 #include <stdint.h>
 
 struct measure_loops {
-    /* Multiply-adds in registers; return how many operations (two a multiply-add) n rounds did. *sink keeps them alive. */
+    /* Multiply-adds in registers; return how many operations (two a multiply-add) n rounds did. *sink keeps them alive.
+     */
     double (*f32)(size_t n, float *sink);
     double (*int8)(size_t n, int32_t *sink);
     /* Sums bytes at p, a multiple of 64 of them, aligned so. */

@@ -21,7 +21,8 @@ static double loop_int8(size_t n, int32_t *sink) {
     for (int i = 0; i < REGISTERS; i++) a[i] = _mm256_set1_epi32(i);
     for (size_t k = 0; k < n * INNER; k++)
 #pragma GCC unroll 10
-        for (int i = 0; i < REGISTERS; i++) a[i] = _mm256_add_epi32(a[i], _mm256_madd_epi16(_mm256_maddubs_epi16(x, a[i]), ones));
+        for (int i = 0; i < REGISTERS; i++)
+            a[i] = _mm256_add_epi32(a[i], _mm256_madd_epi16(_mm256_maddubs_epi16(x, a[i]), ones));
     for (int i = 1; i < REGISTERS; i++) a[0] = _mm256_add_epi32(a[0], a[i]);
     *sink = _mm_cvtsi128_si32(_mm256_castsi256_si128(a[0]));
     return (double)n * INNER * REGISTERS * 32 * 2;

@@ -14,7 +14,7 @@
 struct model {
     struct gguf *gguf;
     struct vocab *vocab;
-    struct weights weights;         /* empty (arch NULL) where only the vocabulary was asked for */
+    struct weights weights; /* empty (arch NULL) where only the vocabulary was asked for */
     struct rope rope;
     struct template_format format;
     uint64_t n_params, weight_bytes, fingerprint;

@@ -12,7 +12,9 @@ void residency_init(struct residency *r, const void *map, size_t bytes) {
     *r = (struct residency){.map = map, .bytes = bytes, .chunk_bytes = chunk};
 }
 
-static size_t chunks(const struct residency *r) { return (r->bytes + r->chunk_bytes - 1) / r->chunk_bytes; }
+static size_t chunks(const struct residency *r) {
+    return (r->bytes + r->chunk_bytes - 1) / r->chunk_bytes;
+}
 
 static void look(struct residency *r, size_t chunk) {
     size_t page = (size_t)sysconf(_SC_PAGESIZE), from = chunk * r->chunk_bytes, found = 0;

@@ -10,7 +10,8 @@
 #define RESIDENCY_CHUNKS 64
 
 struct residency {
-    const uint8_t *map; size_t bytes;
+    const uint8_t *map;
+    size_t bytes;
     size_t chunk_bytes;                      /* the file in at most RESIDENCY_CHUNKS pieces of whole pages */
     size_t resident[RESIDENCY_CHUNKS], next; /* bytes in memory of each when last looked at; which one is next */
     double looked_us;                        /* when; 0: never */

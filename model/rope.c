@@ -9,22 +9,25 @@
 
 /* What the metadata says about scaling, defaults filled in. */
 struct scaling {
-    double factor;               /* positions are divided by it */
-    double attn_factor;          /* on top of YaRN's own magnitude */
-    double n_ctx_orig;           /* context of the training before the extension */
+    double factor;      /* positions are divided by it */
+    double attn_factor; /* on top of YaRN's own magnitude */
+    double n_ctx_orig;  /* context of the training before the extension */
     bool yarn;
 };
 
-/* Turns within n_ctx_orig between which YaRN's ramp lies: the paper's. The keys that could name others (yarn_beta_fast, yarn_beta_slow,
- * yarn_ext_factor) are not read for our architectures by libllama either, and both engines should say the same. */
+/* Turns within n_ctx_orig between which YaRN's ramp lies: the paper's. The keys that could name others (yarn_beta_fast,
+ * yarn_beta_slow, yarn_ext_factor) are not read for our architectures by libllama either, and both engines should say
+ * the same. */
 #define BETA_FAST 32.0
 #define BETA_SLOW 1.0
 
-static int read_real(const struct gguf *g, const struct arch *a, const char *name, double min, double max, double *out, struct err *e) {
+static int read_real(const struct gguf *g, const struct arch *a, const char *name, double min, double max, double *out,
+                     struct err *e) {
     struct weights_key key;
     int rc = gguf_real(g, weights_key(&key, a, name), out, e);
     if (rc) return rc;
-    if (!(*out >= min && *out <= max)) return err_set(e, ERR_FILE, "%s: %s: found %g, expected %g to %g", g->path, key.text, *out, min, max);
+    if (!(*out >= min && *out <= max))
+        return err_set(e, ERR_FILE, "%s: %s: found %g, expected %g to %g", g->path, key.text, *out, min, max);
     return 0;
 }
 
@@ -37,13 +40,14 @@ static int read_kind(const struct gguf *g, const struct arch *a, struct rope *r,
     for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
         if (strlen(kinds[i]) == kind.n && !memcmp(kinds[i], kind.p, kind.n)) r->scaling = kinds[i];
     if (!r->scaling)
-        return err_set(e, ERR_FILE, "%s: %s: found \"%.*s\", expected one of none, linear, yarn", g->path, key.text, (int)(kind.n < 64 ? kind.n : 64),
-                       kind.p);
+        return err_set(e, ERR_FILE, "%s: %s: found \"%.*s\", expected one of none, linear, yarn", g->path, key.text,
+                       (int)(kind.n < 64 ? kind.n : 64), kind.p);
     s->yarn = !strcmp(r->scaling, "yarn");
     return 0;
 }
 
-static int read_scaling(const struct gguf *g, const struct weights *w, struct rope *r, struct scaling *s, struct err *e) {
+static int read_scaling(const struct gguf *g, const struct weights *w, struct rope *r, struct scaling *s,
+                        struct err *e) {
     const struct arch *a = w->arch;
     int rc;
     *s = (struct scaling){.factor = 0, .attn_factor = 1, .n_ctx_orig = w->shape.n_ctx_train};
@@ -89,7 +93,8 @@ int rope_read(struct rope *r, const struct gguf *g, const struct weights *w, str
     if (rc || (rc = read_scaling(g, w, r, &s, e))) return rc;
     for (uint32_t i = 0; w->rope_factors && i < n_rot / 2; i++)
         if (!(w->rope_factors[i] > 0))
-            return err_set(e, ERR_FILE, "%s: rope_freqs.weight: found %g, expected numbers above 0", g->path, (double)w->rope_factors[i]);
+            return err_set(e, ERR_FILE, "%s: rope_freqs.weight: found %g, expected numbers above 0", g->path,
+                           (double)w->rope_factors[i]);
     r->freq = calloc(n_rot / 2, sizeof *r->freq);
     if (!r->freq) return err_set(e, ERR_MEMORY, "no memory for the rotary frequencies of %s", g->path);
     fill_frequencies(r, &s, n_rot, w->rope_factors);

@@ -13,8 +13,8 @@
 #include "model/weights.h"
 
 struct rope {
-    struct kv_rope kv;    /* kv.freq is freq */
-    double *freq;         /* owned */
+    struct kv_rope kv; /* kv.freq is freq */
+    double *freq;      /* owned */
     double base;
     const char *scaling;  /* "none", "linear", "llama3", "yarn" */
     uint64_t fingerprint; /* of everything that turns a key */

@@ -37,11 +37,23 @@ static int open_cache(struct session *s, struct err *e) {
     const struct weights_shape *shape = &s->model->weights.shape;
     const struct session_options *o = &s->o;
     struct kv_config c = {
-        .n_layers = shape->n_layers, .n_kv_heads = shape->n_kv_heads, .head_dim_k = shape->head_dim_k, .head_dim_v = shape->head_dim_v,
-        .type_k = o->type_k, .type_v = o->type_v, .rope = s->model->rope.kv,
-        .bound = o->bound, .start = o->start, .grow = o->grow, .step_bytes = o->step_bytes, .step_cells = o->step_cells,
-        .budget_bytes = o->budget_bytes, .weight_bytes = s->model->weight_bytes,
-        .evict = o->evict, .keep = o->keep > 0 ? (uint32_t)o->keep : 0, .evict_free = o->evict_free,
+        .n_layers = shape->n_layers,
+        .n_kv_heads = shape->n_kv_heads,
+        .head_dim_k = shape->head_dim_k,
+        .head_dim_v = shape->head_dim_v,
+        .type_k = o->type_k,
+        .type_v = o->type_v,
+        .rope = s->model->rope.kv,
+        .bound = o->bound,
+        .start = o->start,
+        .grow = o->grow,
+        .step_bytes = o->step_bytes,
+        .step_cells = o->step_cells,
+        .budget_bytes = o->budget_bytes,
+        .weight_bytes = s->model->weight_bytes,
+        .evict = o->evict,
+        .keep = o->keep > 0 ? (uint32_t)o->keep : 0,
+        .evict_free = o->evict_free,
     };
     int rc = kv_open(&s->kv, &c, e);
     if (!rc) s->seq = kv_acquire(s->kv);
@@ -71,8 +83,10 @@ int session_open(struct session **out, struct model *m, const struct session_opt
     s->logits = calloc(n_vocab, sizeof *s->logits);
     if (!s->logits) rc = err_set(e, ERR_MEMORY, "no memory for the logits of %u tokens", n_vocab);
 out:
-    if (rc) session_close(s);
-    else *out = s;
+    if (rc)
+        session_close(s);
+    else
+        *out = s;
     return rc;
 }
 
@@ -87,8 +101,12 @@ void session_close(struct session *s) {
     free(s);
 }
 
-struct kv *session_kv(struct session *s) { return s->kv; }
-size_t session_left(const struct session *s, const struct kv_range **ranges) { return kv_left(s->kv, s->seq, ranges); }
+struct kv *session_kv(struct session *s) {
+    return s->kv;
+}
+size_t session_left(const struct session *s, const struct kv_range **ranges) {
+    return kv_left(s->kv, s->seq, ranges);
+}
 
 int session_clear(struct session *s) {
     kv_clear(s->kv, false);
@@ -121,11 +139,18 @@ int session_compute(struct session *s, const struct session_batch *b, struct err
     int rc = kv_begin(s->kv, s->seq, b->token, b->n, b->first, &placed, e);
     report_cache(s, b->ev);
     if (rc) return rc;
-    struct forward_step step = {.kv = s->kv, .batch = &placed, .token = b->token, .first_row = b->first_row, .logits = b->logits,
-                                .cancelled = b->ev ? b->ev->cancelled : NULL, .ctx = b->ev ? b->ev->ctx : NULL};
+    struct forward_step step = {.kv = s->kv,
+                                .batch = &placed,
+                                .token = b->token,
+                                .first_row = b->first_row,
+                                .logits = b->logits,
+                                .cancelled = b->ev ? b->ev->cancelled : NULL,
+                                .ctx = b->ev ? b->ev->ctx : NULL};
     rc = forward_run(s->forward, &step, e);
-    if (rc) kv_abandon(s->kv, &placed);
-    else kv_finish(s->kv, &placed);
+    if (rc)
+        kv_abandon(s->kv, &placed);
+    else
+        kv_finish(s->kv, &placed);
     note_scratch(s);
     return rc;
 }
@@ -133,7 +158,8 @@ int session_compute(struct session *s, const struct session_batch *b, struct err
 static int check_tokens(const struct session *s, const int32_t *id, size_t n, struct err *e) {
     uint32_t n_vocab = s->model->weights.shape.n_vocab;
     for (size_t i = 0; i < n; i++)
-        if (id[i] < 0 || (uint32_t)id[i] >= n_vocab) return err_set(e, ERR_USAGE, "token %d: expected 0 to %u", id[i], n_vocab - 1);
+        if (id[i] < 0 || (uint32_t)id[i] >= n_vocab)
+            return err_set(e, ERR_USAGE, "token %d: expected 0 to %u", id[i], n_vocab - 1);
     return 0;
 }
 
@@ -159,14 +185,14 @@ struct turn {
     const struct session_events *ev; /* never NULL */
     struct reply *out;
     struct stream stream;
-    size_t *end;            /* [cap] length of the clean text after each token */
-    size_t cap;             /* tokens that there is room for */
+    size_t *end;              /* [cap] length of the clean text after each token */
+    size_t cap;               /* tokens that there is room for */
     double start_us, read_us; /* the call; the prompt was read */
     double first_us;
 };
 
-#define ROOM_TOKENS 4096u   /* a reply's first room */
-#define ROOM_BYTES 16u      /* of text for each token */
+#define ROOM_TOKENS 4096u /* a reply's first room */
+#define ROOM_BYTES 16u    /* of text for each token */
 
 /* Doubles the room for tokens and text: with a growing reply, off the path of nearly every token. */
 static int turn_make_room(struct turn *t, struct err *e) {
@@ -182,7 +208,9 @@ static int turn_make_room(struct turn *t, struct err *e) {
     return 0;
 }
 
-static bool turn_cancelled(const struct turn *t) { return t->ev->cancelled && t->ev->cancelled(t->ev->ctx); }
+static bool turn_cancelled(const struct turn *t) {
+    return t->ev->cancelled && t->ev->cancelled(t->ev->ctx);
+}
 
 static void turn_show(struct turn *t, size_t from, int32_t token) {
     size_t n = t->out->text.len - from;
@@ -205,7 +233,8 @@ static bool begins_text(const struct turn *t) {
 static int turn_take(struct turn *t, int32_t token, struct err *e) {
     size_t shown = t->out->text.len;
     int rc = t->out->tokens.n == t->cap ? turn_make_room(t, e) : 0;
-    if (!rc && (rc = stream_add(&t->stream, token, begins_text(t), &t->out->text))) err_set(e, rc, "no memory for more of the reply");
+    if (!rc && (rc = stream_add(&t->stream, token, begins_text(t), &t->out->text)))
+        err_set(e, rc, "no memory for more of the reply");
     if (rc) return rc;
     t->end[t->out->tokens.n] = t->stream.n_clean;
     t->out->tokens.id[t->out->tokens.n++] = token;
@@ -227,7 +256,8 @@ static bool turn_ends(struct turn *t) {
     struct reply *out = t->out;
     if (t->stream.found) {
         name_stop(out, t->stream.found, strlen(t->stream.found));
-        while (out->tokens.n && t->end[out->tokens.n - 1] > out->text.len) out->tokens.n--; /* those of the stop string */
+        while (out->tokens.n && t->end[out->tokens.n - 1] > out->text.len)
+            out->tokens.n--; /* those of the stop string */
         return true;
     }
     if (t->request->n_max < 0 || out->n_completion < (uint64_t)t->request->n_max) return false;
@@ -272,7 +302,12 @@ static int turn_read(struct turn *t, const struct kv_plan *plan, struct err *e) 
         for (size_t at = plan->todo[i].first, end = at + plan->todo[i].n; at < end;) {
             uint32_t n = end - at < s->o.n_ubatch ? (uint32_t)(end - at) : s->o.n_ubatch;
             bool last = done + n == plan->n_todo_tokens;
-            struct session_batch b = {.token = p->id + at, .n = n, .first = at, .first_row = last ? n - 1 : n, .logits = s->logits, .ev = t->ev};
+            struct session_batch b = {.token = p->id + at,
+                                      .n = n,
+                                      .first = at,
+                                      .first_row = last ? n - 1 : n,
+                                      .logits = s->logits,
+                                      .ev = t->ev};
             int rc = turn_cancelled(t) ? err_set(e, ERR_CANCELLED, "stopped") : session_compute(s, &b, e);
             if (rc) return rc;
             at += n;
@@ -288,7 +323,8 @@ static int turn_sync(struct turn *t, struct kv_plan *plan, struct err *e) {
     struct session *s = t->s;
     const struct rendered *p = t->request->prompt;
     size_t n_keep = s->o.keep < 0 ? p->n_keep : (uint64_t)s->o.keep < p->n ? (size_t)s->o.keep : p->n;
-    struct kv_prompt prompt = {.token = p->id, .n_tokens = p->n, .n_keep = n_keep, .turn = p->turn, .n_turns = p->n_turns};
+    struct kv_prompt prompt = {
+        .token = p->id, .n_tokens = p->n, .n_keep = n_keep, .turn = p->turn, .n_turns = p->n_turns};
     int rc = kv_sync(s->kv, s->seq, &prompt, plan, e);
     report_cache(s, t->ev);
     if (rc) return rc;
@@ -322,7 +358,8 @@ static void turn_count(struct turn *t, const struct kv_plan *plan, const struct 
     out->first_token_us = t->first_us > 0 ? t->first_us - t->start_us : 0;
 }
 
-int session_reply(struct session *s, const struct reply_request *r, const struct session_events *ev, struct reply *out, struct err *e) {
+int session_reply(struct session *s, const struct reply_request *r, const struct session_events *ev, struct reply *out,
+                  struct err *e) {
     static const struct session_events no_events;
     *out = (struct reply){0};
     struct turn t = {.s = s, .request = r, .ev = ev ? ev : &no_events, .out = out, .start_us = session_now_us()};
@@ -363,7 +400,8 @@ const char *finish_name(enum finish_reason f) {
 
 void session_get_stats(struct session *s, struct session_stats *st) {
     *st = (struct session_stats){.weight_mapped_bytes = s->model->gguf->map_bytes,
-                                 .n_threads = pool_threads(s->pool), .isa = cpu_isa_name(cpu_isa())};
+                                 .n_threads = pool_threads(s->pool),
+                                 .isa = cpu_isa_name(cpu_isa())};
     kv_get_stats(s->kv, &st->kv);
     pthread_mutex_lock(&s->lock);
     st->weight_resident_bytes = residency_get(&s->residency, session_now_us());

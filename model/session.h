@@ -11,30 +11,31 @@
 #include "model/sampler.h"
 
 struct session {
-    struct model *model;          /* borrowed: outlives the session */
-    struct session_options o;     /* defaults filled in */
+    struct model *model;      /* borrowed: outlives the session */
+    struct session_options o; /* defaults filled in */
     struct pool *pool;
     struct kv *kv;
-    int seq;                      /* the conversation's sequence */
+    int seq; /* the conversation's sequence */
     struct forward *forward;
     struct sampler *sampler;
-    float *logits;                /* [n_vocab] of the last token computed */
-    uint64_t last_event;          /* number of the newest cache event that was reported */
-    struct residency residency;   /* of the mapped weights */
-    pthread_mutex_t lock;         /* guards what follows and residency */
+    float *logits;              /* [n_vocab] of the last token computed */
+    uint64_t last_event;        /* number of the newest cache event that was reported */
+    struct residency residency; /* of the mapped weights */
+    pthread_mutex_t lock;       /* guards what follows and residency */
     double prefill_tps, decode_tps;
-    size_t scratch_bytes;         /* of forward; written by the session's thread alone, which may read it without the lock */
+    size_t scratch_bytes; /* of forward; written by the session's thread alone, which may read it without the lock */
 };
 
-double session_now_us(void);      /* a clock that only goes forward */
+double session_now_us(void); /* a clock that only goes forward */
 
 /* Computes tokens at the end of the sequence, or at index first of its conversation (see kv_begin), at most n_ubatch of
  * them; the last row's logits go to s->logits where wanted. On failure the batch is abandoned. */
 struct session_batch {
-    const int32_t *token; uint32_t n;
-    size_t first;                 /* (size_t)-1: the end */
-    uint32_t first_row;           /* first row whose logits are wanted; n: none */
-    float *logits;                /* [n - first_row][n_vocab] */
+    const int32_t *token;
+    uint32_t n;
+    size_t first;                    /* (size_t)-1: the end */
+    uint32_t first_row;              /* first row whose logits are wanted; n: none */
+    float *logits;                   /* [n - first_row][n_vocab] */
     const struct session_events *ev; /* asked about a cancel; may be NULL */
 };
 int session_compute(struct session *s, const struct session_batch *b, struct err *e);

@@ -27,7 +27,8 @@ int session_bench_prefill(struct session *s, uint32_t n, double *us, struct err 
     double start = session_now_us();
     for (uint32_t i = 0; i < n && !rc; i += s->o.n_ubatch) {
         uint32_t m = n - i < s->o.n_ubatch ? n - i : s->o.n_ubatch;
-        struct session_batch b = {.token = id + i, .n = m, .first = (size_t)-1, .first_row = i + m == n ? m - 1 : m, .logits = s->logits};
+        struct session_batch b = {
+            .token = id + i, .n = m, .first = (size_t)-1, .first_row = i + m == n ? m - 1 : m, .logits = s->logits};
         rc = session_compute(s, &b, e);
     }
     if (us) *us = session_now_us() - start;

@@ -1,7 +1,7 @@
 /* session_snapshot: a session to a file and back. See engine.h and kv_save.
  *
- * A reply never uses logits from an earlier call: each begins by computing at least the prompt's last token. So what must
- * be stored for a resumed session to go on with the same bits is the cache and the sampler, nothing else. */
+ * A reply never uses logits from an earlier call: each begins by computing at least the prompt's last token. So what
+ * must be stored for a resumed session to go on with the same bits is the cache and the sampler, nothing else. */
 #include "model/session.h"
 
 #include <stdlib.h>
@@ -12,7 +12,8 @@
 
 static struct kv_snapshot_info snapshot_info(const struct session *s) {
     uint64_t id[2] = {s->model->fingerprint, SNAPSHOT_VERSION};
-    return (struct kv_snapshot_info){.model_fingerprint = hash_bytes(id, sizeof id, 0), .rope_fingerprint = s->model->rope.fingerprint};
+    return (struct kv_snapshot_info){.model_fingerprint = hash_bytes(id, sizeof id, 0),
+                                     .rope_fingerprint = s->model->rope.fingerprint};
 }
 
 int session_save(struct session *s, const char *path, uint64_t *bytes, struct err *e) {

@@ -17,7 +17,8 @@ int stream_reserve(struct stream *s, size_t bytes) {
     return rc ? rc : buf_reserve(&s->held, bytes);
 }
 
-/* Where the first stop string begins in the held text, or its length; s->found is the longest of those that begin there. */
+/* Where the first stop string begins in the held text, or its length; s->found is the longest of those that begin
+ * there. */
 static size_t find_stop(struct stream *s) {
     size_t first = s->held.len;
     for (size_t i = 0; i < s->n_stop; i++) {
@@ -43,15 +44,18 @@ static size_t possible_stop(const struct stream *s) {
 
 int stream_add(struct stream *s, int32_t token, bool strip_first, struct buf *text) {
     buf_clear(&s->piece);
-    int rc = strip_first ? vocab_decode(s->vocab, &token, 1, false, true, &s->piece) : vocab_piece(s->vocab, token, false, &s->piece);
+    int rc = strip_first ? vocab_decode(s->vocab, &token, 1, false, true, &s->piece)
+                         : vocab_piece(s->vocab, token, false, &s->piece);
     size_t before = s->held.len;
     if (rc || (rc = utf8_stream_add(&s->utf8, buf_text(&s->piece), s->piece.len, &s->held))) return rc;
     s->n_clean += s->held.len - before;
     size_t show = find_stop(s);
     if (!s->found) show = s->held.len - possible_stop(s);
     if ((rc = buf_add(text, buf_text(&s->held), show))) return rc;
-    if (s->found) buf_clear(&s->held);
-    else buf_cut(&s->held, show);
+    if (s->found)
+        buf_clear(&s->held);
+    else
+        buf_cut(&s->held, show);
     return 0;
 }
 

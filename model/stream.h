@@ -15,12 +15,13 @@
 
 struct stream {
     const struct vocab *vocab;
-    const char *const *stop; size_t n_stop; /* borrowed; empty strings stop nothing */
+    const char *const *stop;
+    size_t n_stop; /* borrowed; empty strings stop nothing */
     struct utf8_stream utf8;
-    struct buf piece;   /* bytes of one token */
-    struct buf held;    /* clean text that is not shown yet */
-    size_t n_clean;     /* bytes of clean text so far, shown, held, or part of the stop string */
-    const char *found;  /* the stop string that ended the text, or NULL */
+    struct buf piece;  /* bytes of one token */
+    struct buf held;   /* clean text that is not shown yet */
+    size_t n_clean;    /* bytes of clean text so far, shown, held, or part of the stop string */
+    const char *found; /* the stop string that ended the text, or NULL */
 };
 
 void stream_init(struct stream *s, const struct vocab *v, const char *const *stop, size_t n_stop);

@@ -50,7 +50,7 @@ struct reader {
     const struct gguf *g;
     struct weights *w;
     uint64_t dim[DIM_COUNT];
-    bool *used;               /* [n_tensors]: tensors that found their place */
+    bool *used;                 /* [n_tensors]: tensors that found their place */
     float *vector, *vector_end; /* the next free floats of w->vectors */
     struct err *e;
 };
@@ -69,24 +69,28 @@ static int read_size(struct reader *r, const char *name, uint64_t min, uint64_t 
     const struct gguf_kv *kv = gguf_find(r->g, key.text);
     if (!kv && !*out) return err_set(r->e, ERR_FILE, "%s: %s: found nothing, expected a number", r->g->path, key.text);
     uint64_t n = *out;
-    if (kv && kv->type == GGUF_ARRAY && kv->n && kv->item != GGUF_STRING) { /* one number a layer: all must be the same */
+    if (kv && kv->type == GGUF_ARRAY && kv->n &&
+        kv->item != GGUF_STRING) { /* one number a layer: all must be the same */
         for (uint64_t i = 0; i < kv->n; i++)
             if (gguf_item_int(kv, i) != gguf_item_int(kv, 0))
-                return err_set(r->e, ERR_FILE, "%s: %s: found layers with different numbers, expected the same number in each", r->g->path, key.text);
+                return err_set(r->e, ERR_FILE,
+                               "%s: %s: found layers with different numbers, expected the same number in each",
+                               r->g->path, key.text);
         n = (uint64_t)gguf_item_int(kv, 0);
     } else {
         int rc = gguf_uint(r->g, key.text, &n, r->e);
         if (rc) return rc;
     }
     if (n < min || n > max)
-        return err_set(r->e, ERR_FILE, "%s: %s: found %llu, expected %llu to %llu", r->g->path, key.text, (unsigned long long)n, (unsigned long long)min,
-                       (unsigned long long)max);
+        return err_set(r->e, ERR_FILE, "%s: %s: found %llu, expected %llu to %llu", r->g->path, key.text,
+                       (unsigned long long)n, (unsigned long long)min, (unsigned long long)max);
     *out = (uint32_t)n;
     return 0;
 }
 
 static int refuse_size(struct reader *r, const char *name, uint32_t found, const char *expected) {
-    return err_set(r->e, ERR_FILE, "%s: %s.%s: found %u, expected %s", r->g->path, r->w->arch->name, name, found, expected);
+    return err_set(r->e, ERR_FILE, "%s: %s.%s: found %u, expected %s", r->g->path, r->w->arch->name, name, found,
+                   expected);
 }
 
 static int read_shape(struct reader *r, uint32_t n_vocab) {
@@ -102,8 +106,10 @@ static int read_shape(struct reader *r, uint32_t n_vocab) {
     if ((rc = read_size(r, "attention.head_count", 1, 1u << 16, &s->n_heads))) return rc;
     s->n_kv_heads = s->n_heads;
     if ((rc = read_size(r, "attention.head_count_kv", 1, s->n_heads, &s->n_kv_heads))) return rc;
-    if (s->n_heads % s->n_kv_heads) return refuse_size(r, "attention.head_count_kv", s->n_kv_heads, "a divisor of the number of heads");
-    if (s->n_heads / s->n_kv_heads > WEIGHTS_MAX_GROUP) return refuse_size(r, "attention.head_count_kv", s->n_kv_heads, "at least one for 32 heads");
+    if (s->n_heads % s->n_kv_heads)
+        return refuse_size(r, "attention.head_count_kv", s->n_kv_heads, "a divisor of the number of heads");
+    if (s->n_heads / s->n_kv_heads > WEIGHTS_MAX_GROUP)
+        return refuse_size(r, "attention.head_count_kv", s->n_kv_heads, "at least one for 32 heads");
     s->head_dim_k = s->head_dim_v = s->n_embd / s->n_heads;
     if ((rc = read_size(r, "attention.key_length", 2, WEIGHTS_MAX_HEAD, &s->head_dim_k))) return rc;
     if (s->head_dim_k % 2) return refuse_size(r, "attention.key_length", s->head_dim_k, "an even number");
@@ -113,12 +119,14 @@ static int read_shape(struct reader *r, uint32_t n_vocab) {
     if ((rc = read_size(r, "rope.dimension_count", 2, s->head_dim_k, &s->n_rot))) return rc;
     if (s->n_rot % 2) return refuse_size(r, "rope.dimension_count", s->n_rot, "an even number");
     if ((rc = read_size(r, "expert_count", 0, UINT32_MAX, &experts))) return rc;
-    if (experts && experts != UINT32_MAX) return refuse_size(r, "expert_count", experts, "0: mixtures of experts are not supported yet");
+    if (experts && experts != UINT32_MAX)
+        return refuse_size(r, "expert_count", experts, "0: mixtures of experts are not supported yet");
     s->n_vocab = n_vocab;
 
     struct weights_key key;
     double eps = -1;
-    if ((rc = gguf_real(r->g, weights_key(&key, r->w->arch, "attention.layer_norm_rms_epsilon"), &eps, r->e))) return rc;
+    if ((rc = gguf_real(r->g, weights_key(&key, r->w->arch, "attention.layer_norm_rms_epsilon"), &eps, r->e)))
+        return rc;
     if (!(eps >= 0 && eps < 1))
         return err_set(r->e, ERR_FILE, "%s: %s: found %g, expected a number from 0 up to 1", r->g->path, key.text, eps);
     s->norm_eps = (float)eps;
@@ -153,26 +161,31 @@ static const char *supported_types(char *text, size_t n) {
 
 static void shape_text(char *text, size_t n, const uint64_t *dim, uint32_t n_dims) {
     size_t len = 0;
-    for (uint32_t i = 0; i < n_dims && len < n; i++) len += (size_t)snprintf(text + len, n - len, "%s%llu", i ? " x " : "", (unsigned long long)dim[i]);
+    for (uint32_t i = 0; i < n_dims && len < n; i++)
+        len += (size_t)snprintf(text + len, n - len, "%s%llu", i ? " x " : "", (unsigned long long)dim[i]);
 }
 
-static int check_tensor(const struct reader *r, const char *name, const struct tensor_row *row, const struct gguf_tensor *t) {
+static int check_tensor(const struct reader *r, const char *name, const struct tensor_row *row,
+                        const struct gguf_tensor *t) {
     char found[96], types[160];
     uint64_t cols = r->dim[row->cols], rows = r->dim[row->rows];
     if (t->dim[0] != cols || t->dim[1] != rows || t->dim[2] != 1 || t->dim[3] != 1) {
         shape_text(found, sizeof found, t->dim, t->n_dims);
-        if (row->rows == DIM_ONE) return err_set(r->e, ERR_FILE, "%s: %s: found %s, expected %llu", r->g->path, name, found, (unsigned long long)cols);
-        return err_set(r->e, ERR_FILE, "%s: %s: found %s, expected %llu x %llu", r->g->path, name, found, (unsigned long long)cols, (unsigned long long)rows);
+        if (row->rows == DIM_ONE)
+            return err_set(r->e, ERR_FILE, "%s: %s: found %s, expected %llu", r->g->path, name, found,
+                           (unsigned long long)cols);
+        return err_set(r->e, ERR_FILE, "%s: %s: found %s, expected %llu x %llu", r->g->path, name, found,
+                       (unsigned long long)cols, (unsigned long long)rows);
     }
     if (!t->type) {
         const char *type = num_id_name(t->type_id);
         snprintf(found, sizeof found, "%u", t->type_id);
-        return err_set(r->e, ERR_FILE, "%s: %s: found type %s, expected one of %s", r->g->path, name, type ? type : found,
-                       supported_types(types, sizeof types));
+        return err_set(r->e, ERR_FILE, "%s: %s: found type %s, expected one of %s", r->g->path, name,
+                       type ? type : found, supported_types(types, sizeof types));
     }
     if (!num_row_bytes(t->type, cols))
-        return err_set(r->e, ERR_FILE, "%s: %s: found rows of %llu in type %s, expected a multiple of %u", r->g->path, name, (unsigned long long)cols,
-                       t->type->name, t->type->block);
+        return err_set(r->e, ERR_FILE, "%s: %s: found rows of %llu in type %s, expected a multiple of %u", r->g->path,
+                       name, (unsigned long long)cols, t->type->name, t->type->block);
     return 0;
 }
 
@@ -199,7 +212,8 @@ static int read_tensor(struct reader *r, const char *name, const struct tensor_r
         *(const float **)place = r->vector;
         r->vector += cols;
     } else {
-        *(struct matrix *)place = (struct matrix){t->type, t->data, (size_t)t->dim[1], cols, num_row_bytes(t->type, cols)};
+        *(struct matrix *)place =
+            (struct matrix){t->type, t->data, (size_t)t->dim[1], cols, num_row_bytes(t->type, cols)};
         if (cols > r->w->max_cols) r->w->max_cols = cols;
     }
     return 0;
@@ -217,10 +231,12 @@ static int read_tensors(struct reader *r) {
             snprintf(name, sizeof name, "blk.%u.%s", il, layer_rows[i].name);
             if ((rc = read_tensor(r, name, &layer_rows[i], &w->layer[il]))) return rc;
         }
-    for (size_t i = 0; i < r->g->n_tensors; i++) /* a tensor without a place would mean that the model is another one than we compute */
+    for (size_t i = 0; i < r->g->n_tensors;
+         i++) /* a tensor without a place would mean that the model is another one than we compute */
         if (!r->used[i])
             return err_set(r->e, ERR_FILE, "%s: %.*s: found a tensor that %s models are not known to have", r->g->path,
-                           (int)(r->g->tensor[i].name.n < 100 ? r->g->tensor[i].name.n : 100), r->g->tensor[i].name.p, w->arch->name);
+                           (int)(r->g->tensor[i].name.n < 100 ? r->g->tensor[i].name.n : 100), r->g->tensor[i].name.p,
+                           w->arch->name);
     return 0;
 }
 
@@ -232,7 +248,8 @@ static size_t count_vectors(const struct reader *r) {
     for (size_t i = 0; i < N_MODEL_ROWS; i++)
         if (model_rows[i].rows == DIM_ONE) n += (size_t)r->dim[model_rows[i].cols];
     size_t all;
-    if (__builtin_mul_overflow(a_layer, (size_t)r->w->shape.n_layers, &all) || __builtin_add_overflow(all, n, &all)) return 0;
+    if (__builtin_mul_overflow(a_layer, (size_t)r->w->shape.n_layers, &all) || __builtin_add_overflow(all, n, &all))
+        return 0;
     return all;
 }
 
@@ -244,8 +261,8 @@ int weights_read(struct weights *w, const struct gguf *g, uint32_t n_vocab, stru
     if (rc) return rc;
     w->arch = arch_find(name);
     if (!w->arch)
-        return err_set(e, ERR_FILE, "%s: general.architecture: found \"%.*s\", expected one of %s", g->path, (int)(name.n < 64 ? name.n : 64), name.p,
-                       arch_names());
+        return err_set(e, ERR_FILE, "%s: general.architecture: found \"%.*s\", expected one of %s", g->path,
+                       (int)(name.n < 64 ? name.n : 64), name.p, arch_names());
     if ((rc = read_shape(&r, n_vocab))) goto out;
     set_dims(&r);
     size_t n_vectors = count_vectors(&r);

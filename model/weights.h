@@ -1,6 +1,7 @@
 /* weights: a model's sizes and tensors, read from a GGUF file and checked against each other.
  *
- * Matrices stay where the file is mapped; norms and biases, which are small, are copied to floats. Immutable once read. */
+ * Matrices stay where the file is mapped; norms and biases, which are small, are copied to floats. Immutable once read.
+ */
 #ifndef MODEL_WEIGHTS_H
 #define MODEL_WEIGHTS_H
 
@@ -12,8 +13,8 @@
 #include "model/gguf.h"
 #include "model/matmul.h"
 
-#define WEIGHTS_MAX_HEAD 512u  /* longest head that attention takes */
-#define WEIGHTS_MAX_GROUP 32u  /* most query heads that may share a key-value head */
+#define WEIGHTS_MAX_HEAD 512u /* longest head that attention takes */
+#define WEIGHTS_MAX_GROUP 32u /* most query heads that may share a key-value head */
 
 struct weights_shape {
     uint32_t n_layers, n_embd, n_ff, n_heads, n_kv_heads, head_dim_k, head_dim_v, n_rot, n_vocab, n_ctx_train;
@@ -35,22 +36,25 @@ struct weights_layer {
 struct weights {
     const struct arch *arch;
     struct weights_shape shape;
-    struct weights_layer *layer;   /* [n_layers], owned */
-    struct matrix embd;            /* [n_vocab][n_embd] */
-    struct matrix output;          /* [n_vocab][n_embd]; embd itself where the file has no output of its own */
-    const float *output_norm;      /* [n_embd] */
-    const float *rope_factors;     /* [n_rot / 2] or NULL: what each frequency is divided by */
-    size_t max_cols;               /* longest row of any matrix */
-    float *vectors;                /* owned: the bytes of every const float * above */
+    struct weights_layer *layer; /* [n_layers], owned */
+    struct matrix embd;          /* [n_vocab][n_embd] */
+    struct matrix output;        /* [n_vocab][n_embd]; embd itself where the file has no output of its own */
+    const float *output_norm;    /* [n_embd] */
+    const float *rope_factors;   /* [n_rot / 2] or NULL: what each frequency is divided by */
+    size_t max_cols;             /* longest row of any matrix */
+    float *vectors;              /* owned: the bytes of every const float * above */
 };
 
-/* Reads all of a supported architecture's tensors. n_vocab: entries of the vocabulary. ERR_FILE: one line that names the
- * file, the key or tensor, what was found and what was expected. On failure *w is empty. */
+/* Reads all of a supported architecture's tensors. n_vocab: entries of the vocabulary. ERR_FILE: one line that names
+ * the file, the key or tensor, what was found and what was expected. On failure *w is empty. */
 int weights_read(struct weights *w, const struct gguf *g, uint32_t n_vocab, struct err *e);
 void weights_free(struct weights *w);
 
-/* A key of the architecture, "llama.block_count" for ("llama", "block_count"), in a static-sized buffer of the caller. */
-struct weights_key { char text[128]; };
+/* A key of the architecture, "llama.block_count" for ("llama", "block_count"), in a static-sized buffer of the caller.
+ */
+struct weights_key {
+    char text[128];
+};
 const char *weights_key(struct weights_key *k, const struct arch *a, const char *name);
 
 #endif

@@ -13,7 +13,10 @@
 
 enum { MAX_LAYERS = 16, MAX_TOKENS = 4096 };
 
-struct weight { double *w; size_t cols, rows; }; /* w NULL: the file has none */
+struct weight {
+    double *w;
+    size_t cols, rows;
+}; /* w NULL: the file has none */
 struct layer {
     struct weight attn_norm, q, k, v, o, qb, kb, vb, ob, qn, kn, ffn_norm, gate, up, down;
     double *key[MAX_TOKENS], *value[MAX_TOKENS]; /* of each token, keys before their rotation */
@@ -57,11 +60,25 @@ static struct weight weight(const struct reference *r, const char *fmt, ...) {
 
 static void read_layer(struct reference *r, size_t il) {
     struct layer *l = &r->layer[il];
-    const struct { struct weight *at; const char *name; } rows[] = {
-        {&l->attn_norm, "attn_norm.weight"}, {&l->q, "attn_q.weight"}, {&l->k, "attn_k.weight"}, {&l->v, "attn_v.weight"},
-        {&l->o, "attn_output.weight"}, {&l->qb, "attn_q.bias"}, {&l->kb, "attn_k.bias"}, {&l->vb, "attn_v.bias"},
-        {&l->ob, "attn_output.bias"}, {&l->qn, "attn_q_norm.weight"}, {&l->kn, "attn_k_norm.weight"}, {&l->ffn_norm, "ffn_norm.weight"},
-        {&l->gate, "ffn_gate.weight"}, {&l->up, "ffn_up.weight"}, {&l->down, "ffn_down.weight"},
+    const struct {
+        struct weight *at;
+        const char *name;
+    } rows[] = {
+        {&l->attn_norm, "attn_norm.weight"},
+        {&l->q, "attn_q.weight"},
+        {&l->k, "attn_k.weight"},
+        {&l->v, "attn_v.weight"},
+        {&l->o, "attn_output.weight"},
+        {&l->qb, "attn_q.bias"},
+        {&l->kb, "attn_k.bias"},
+        {&l->vb, "attn_v.bias"},
+        {&l->ob, "attn_output.bias"},
+        {&l->qn, "attn_q_norm.weight"},
+        {&l->kn, "attn_k_norm.weight"},
+        {&l->ffn_norm, "ffn_norm.weight"},
+        {&l->gate, "ffn_gate.weight"},
+        {&l->up, "ffn_up.weight"},
+        {&l->down, "ffn_down.weight"},
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) *rows[i].at = weight(r, "blk.%zu.%s", il, rows[i].name);
 }
@@ -108,7 +125,8 @@ void reference_close(struct reference *r) {
     reference_clear(r);
     for (size_t i = 0; i < r->n_layers; i++) {
         struct layer *l = &r->layer[i];
-        struct weight *all[] = {&l->attn_norm, &l->q, &l->k, &l->v, &l->o, &l->qb, &l->kb, &l->vb, &l->ob, &l->qn, &l->kn, &l->ffn_norm, &l->gate, &l->up, &l->down};
+        struct weight *all[] = {&l->attn_norm, &l->q,  &l->k,  &l->v,        &l->o,    &l->qb, &l->kb,  &l->vb,
+                                &l->ob,        &l->qn, &l->kn, &l->ffn_norm, &l->gate, &l->up, &l->down};
         for (size_t k = 0; k < sizeof all / sizeof *all; k++) free(all[k]->w);
     }
     free(r->embd.w);
@@ -120,8 +138,12 @@ void reference_close(struct reference *r) {
     free(r);
 }
 
-uint32_t reference_n_vocab(const struct reference *r) { return (uint32_t)r->n_vocab; }
-size_t reference_length(const struct reference *r) { return r->n; }
+uint32_t reference_n_vocab(const struct reference *r) {
+    return (uint32_t)r->n_vocab;
+}
+size_t reference_length(const struct reference *r) {
+    return r->n;
+}
 
 static double *times(const struct weight *w, const struct weight *bias, const double *x) {
     double *y = calloc(w->rows, sizeof *y);
@@ -139,7 +161,8 @@ static void normalise(const struct reference *r, double *x, size_t n, const stru
     for (size_t i = 0; i < n; i++) x[i] *= scale * w->w[i];
 }
 
-/* Radians that pair i turns by at pos, and in *longer what the pair grows by: the YaRN paper's formulas, written per angle. */
+/* Radians that pair i turns by at pos, and in *longer what the pair grows by: the YaRN paper's formulas, written per
+ * angle. */
 static double angle(const struct reference *r, size_t i, double pos, double *longer) {
     double theta = pos * pow(r->base, -2.0 * (double)i / (double)r->n_rot);
     if (r->factors.w) theta /= r->factors.w[i];
@@ -186,7 +209,9 @@ static void add_to(double *x, double *y, size_t n) {
     free(y);
 }
 
-static double *copy(const double *x, size_t n) { return memcpy(malloc(n * sizeof *x), x, n * sizeof *x); }
+static double *copy(const double *x, size_t n) {
+    return memcpy(malloc(n * sizeof *x), x, n * sizeof *x);
+}
 
 static void run_layer(struct reference *r, struct layer *l, double *x) {
     double *h = copy(x, r->n_embd);
@@ -236,7 +261,9 @@ void reference_drop(struct reference *r, size_t first, size_t n) {
     r->n -= n;
 }
 
-void reference_clear(struct reference *r) { reference_drop(r, 0, r->n); }
+void reference_clear(struct reference *r) {
+    reference_drop(r, 0, r->n);
+}
 
 static double log_sum(const double *x, size_t n) {
     double max = -INFINITY, sum = 0;

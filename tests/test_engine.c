@@ -15,18 +15,32 @@
 
 #define N_TOKENS 64
 #define N_VOCAB 264
-static const int32_t tokens[N_TOKENS] = {207, 21,  45, 60, 46, 205, 222, 149, 10,  24, 85, 110, 159, 122, 67,  40,  177, 188, 8,  29,  115, 100,
-                                         227, 132, 107, 110, 170, 150, 44, 188, 193, 244, 201, 72, 81, 166, 166, 178, 222, 74, 240, 0,  19,  249,
-                                         241, 76,  35, 80, 11, 228, 169, 149, 62,  120, 48, 197, 121, 7,   65,  180, 133, 95,  64, 23};
+static const int32_t tokens[N_TOKENS] = {207, 21,  45,  60,  46,  205, 222, 149, 10,  24,  85,  110, 159, 122, 67,  40,
+                                         177, 188, 8,   29,  115, 100, 227, 132, 107, 110, 170, 150, 44,  188, 193, 244,
+                                         201, 72,  81,  166, 166, 178, 222, 74,  240, 0,   19,  249, 241, 76,  35,  80,
+                                         11,  228, 169, 149, 62,  120, 48,  197, 121, 7,   65,  180, 133, 95,  64,  23};
 
 /* A file of tests/vectors and the types that its tensors must have for it to test what its name says. */
-struct vector { const char *name, *types; bool quantised; };
+struct vector {
+    const char *name, *types;
+    bool quantised;
+};
 static const struct vector vectors[] = {
-    {"llama-f32", "f32", false},          {"llama-linear-f16", "f32 f16", false}, {"llama-factors-f16", "f32 f16", false},
-    {"llama-yarn-f32", "f32", false},     {"qwen2-f16", "f32 f16", false},        {"qwen3-f16", "f32 f16", false},
-    {"llama-bf16", "f32 bf16", true},     {"qwen3-q4_0", "f32 q4_0", true},       {"llama-q4_1", "f32 q4_1 q8_0", true},
-    {"llama-q5_0", "f32 q5_0 q8_0", true}, {"llama-q5_1", "f32 q5_1 q8_0", true}, {"qwen2-q8_0", "f32 q8_0", true},
-    {"llama-q4_k_m", "f32 q4_k q6_k", true}, {"qwen2-q5_k_m", "f32 q5_k q6_k", true}, {"qwen3-q6_k", "f32 q6_k", true},
+    {"llama-f32", "f32", false},
+    {"llama-linear-f16", "f32 f16", false},
+    {"llama-factors-f16", "f32 f16", false},
+    {"llama-yarn-f32", "f32", false},
+    {"qwen2-f16", "f32 f16", false},
+    {"qwen3-f16", "f32 f16", false},
+    {"llama-bf16", "f32 bf16", true},
+    {"qwen3-q4_0", "f32 q4_0", true},
+    {"llama-q4_1", "f32 q4_1 q8_0", true},
+    {"llama-q5_0", "f32 q5_0 q8_0", true},
+    {"llama-q5_1", "f32 q5_1 q8_0", true},
+    {"qwen2-q8_0", "f32 q8_0", true},
+    {"llama-q4_k_m", "f32 q4_k q6_k", true},
+    {"qwen2-q5_k_m", "f32 q5_k q6_k", true},
+    {"qwen3-q6_k", "f32 q6_k", true},
 };
 #define N_VECTORS (sizeof vectors / sizeof *vectors)
 
@@ -54,7 +68,8 @@ static struct session *open_session(struct model *m, const struct session_option
 static float *our_logits(const char *name, uint32_t ubatch, int n_threads, bool f32_cache) {
     struct model *m = open_model(name);
     const struct num_type *t = num_find(f32_cache ? NUM_F32 : NUM_F16);
-    struct session *s = open_session(m, &(struct session_options){.keep = -1, .n_threads = n_threads, .type_k = t, .type_v = t});
+    struct session *s =
+        open_session(m, &(struct session_options){.keep = -1, .n_threads = n_threads, .type_k = t, .type_v = t});
     float *out = malloc(N_TOKENS * N_VOCAB * sizeof *out);
     struct err e = {0};
     if (session_logits(s, tokens, N_TOKENS, ubatch, out, &e)) fail_msg("%s", e.text);
@@ -112,7 +127,8 @@ static void float_models_have_the_logits_of_libllama(void **state) {
             double *p = widen(a), *q = widen(b), kl = mean_kl(p, q);
             if (!(kl < 1e-6)) fail_msg("%s, ubatch %u: mean KL divergence %g", vectors[i].name, ubatch, kl);
             for (size_t t = 0; t < N_TOKENS; t++)
-                if (lead(p + t * N_VOCAB) > 0.01 && best(p + t * N_VOCAB) != best(q + t * N_VOCAB)) fail_msg("%s: token %zu: another choice", vectors[i].name, t);
+                if (lead(p + t * N_VOCAB) > 0.01 && best(p + t * N_VOCAB) != best(q + t * N_VOCAB))
+                    fail_msg("%s: token %zu: another choice", vectors[i].name, t);
             free(a), free(b), free(p), free(q);
         }
     }
@@ -135,7 +151,8 @@ static void quantised_models_stray_no_further_from_their_weights_than_libllama(v
         double *p = reference_logits(vectors[i].name);
         float *a = their_logits(vectors[i].name), *b = our_logits(vectors[i].name, 0, 2, false);
         double *q = widen(a), *r = widen(b), theirs = mean_kl(p, q), ours = mean_kl(p, r);
-        if (!(ours <= 1.2 * theirs)) fail_msg("%s: mean KL divergence %g, libllama's %g", vectors[i].name, ours, theirs);
+        if (!(ours <= 1.2 * theirs))
+            fail_msg("%s: mean KL divergence %g, libllama's %g", vectors[i].name, ours, theirs);
         free(p), free(a), free(b), free(q), free(r);
     }
 }
@@ -147,7 +164,8 @@ static void with_a_float_cache_float_models_agree_with_the_computation_in_double
         double *p = reference_logits(vectors[i].name);
         float *b = our_logits(vectors[i].name, 0, 2, true);
         for (size_t k = 0; k < N_TOKENS * N_VOCAB; k++)
-            if (!(fabs(p[k] - (double)b[k]) < 1e-4)) fail_msg("%s: token %zu: %g, expected %g", vectors[i].name, k / N_VOCAB, (double)b[k], p[k]);
+            if (!(fabs(p[k] - (double)b[k]) < 1e-4))
+                fail_msg("%s: token %zu: %g, expected %g", vectors[i].name, k / N_VOCAB, (double)b[k], p[k]);
         free(p), free(b);
     }
 }
@@ -160,7 +178,8 @@ static void each_vector_holds_the_types_that_it_is_there_for(void **state) {
         for (uint32_t id = 0; id <= NUM_BF16; id++)
             for (size_t t = 0; t < m->gguf->n_tensors; t++)
                 if (m->gguf->tensor[t].type_id == id) {
-                    snprintf(found + strlen(found), sizeof found - strlen(found), "%s%s", *found ? " " : "", num_find(id)->name);
+                    snprintf(found + strlen(found), sizeof found - strlen(found), "%s%s", *found ? " " : "",
+                             num_find(id)->name);
                     break;
                 }
         assert_string_equal(found, vectors[i].types);
@@ -175,10 +194,14 @@ static void quantised_logits_are_the_same_bits_for_any_batch_split_and_thread_co
     for (size_t i = 0; i < N_VECTORS; i++) {
         if (!vectors[i].quantised || strstr(vectors[i].name, "bf16")) continue;
         float *a = our_logits(vectors[i].name, 0, 1, false);
-        static const struct { uint32_t ubatch; int n_threads; } other[] = {{0, 2}, {0, 3}, {1, 1}, {1, 2}, {7, 2}, {33, 4}};
+        static const struct {
+            uint32_t ubatch;
+            int n_threads;
+        } other[] = {{0, 2}, {0, 3}, {1, 1}, {1, 2}, {7, 2}, {33, 4}};
         for (size_t k = 0; k < sizeof other / sizeof *other; k++) {
             float *b = our_logits(vectors[i].name, other[k].ubatch, other[k].n_threads, false);
-            if (memcmp(a, b, N_TOKENS * N_VOCAB * sizeof *a)) fail_msg("%s: ubatch %u, %d threads", vectors[i].name, other[k].ubatch, other[k].n_threads);
+            if (memcmp(a, b, N_TOKENS * N_VOCAB * sizeof *a))
+                fail_msg("%s: ubatch %u, %d threads", vectors[i].name, other[k].ubatch, other[k].n_threads);
             free(b);
         }
         free(a);
@@ -187,13 +210,15 @@ static void quantised_logits_are_the_same_bits_for_any_batch_split_and_thread_co
 
 /* ---- past the bound ------------------------------------------------------------------------------------------ */
 
-/* Feeds n tokens one by one into a session with a small bound and into the reference, which drops what the cache says has
- * left, and compares the logits all the way. Returns the number of tokens that left. */
+/* Feeds n tokens one by one into a session with a small bound and into the reference, which drops what the cache says
+ * has left, and compares the logits all the way. Returns the number of tokens that left. */
 static size_t compare_past_the_bound(const char *name, enum kv_evict evict, uint32_t bound, size_t n, double *worst) {
     char path[256];
     struct model *m = open_model(name);
     const struct num_type *f32 = num_find(NUM_F32);
-    struct session *s = open_session(m, &(struct session_options){.keep = 6, .n_threads = 2, .bound = bound, .evict = evict, .type_k = f32, .type_v = f32});
+    struct session *s =
+        open_session(m, &(struct session_options){
+                            .keep = 6, .n_threads = 2, .bound = bound, .evict = evict, .type_k = f32, .type_v = f32});
     struct reference *r = reference_open(vector_path(path, name, "gguf"));
     bool *gone = calloc(n, sizeof *gone);
     double logits[N_VOCAB];

@@ -4,6 +4,8 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <cmocka.h>
+#include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -29,10 +31,18 @@ void *__wrap_malloc(size_t n);
 void *__wrap_calloc(size_t n, size_t size);
 void *__wrap_realloc(void *p, size_t n);
 void *__wrap_aligned_alloc(size_t align, size_t n);
-void *__wrap_malloc(size_t n) { return n_allocations++, __real_malloc(n); }
-void *__wrap_calloc(size_t n, size_t size) { return n_allocations++, __real_calloc(n, size); }
-void *__wrap_realloc(void *p, size_t n) { return n_allocations++, __real_realloc(p, n); }
-void *__wrap_aligned_alloc(size_t align, size_t n) { return n_allocations++, __real_aligned_alloc(align, n); }
+void *__wrap_malloc(size_t n) {
+    return n_allocations++, __real_malloc(n);
+}
+void *__wrap_calloc(size_t n, size_t size) {
+    return n_allocations++, __real_calloc(n, size);
+}
+void *__wrap_realloc(void *p, size_t n) {
+    return n_allocations++, __real_realloc(p, n);
+}
+void *__wrap_aligned_alloc(size_t align, size_t n) {
+    return n_allocations++, __real_aligned_alloc(align, n);
+}
 
 /* ---- a fixture ----------------------------------------------------------------------------------------------- */
 
@@ -43,7 +53,8 @@ struct bench {
     struct buf shown;
     size_t n_text, progress_done, progress_total, n_cached, n_grown, n_evicted;
     size_t cancel_after, n_asked; /* asked that often, it says yes; 0: never */
-    size_t allocations_from, allocations_to, count_from, count_to; /* allocations when text events count_from and count_to came */
+    size_t allocations_from, allocations_to, count_from,
+        count_to; /* allocations when text events count_from and count_to came */
 };
 
 static void on_plan(void *ctx, const struct kv_plan *p, size_t n) {
@@ -90,7 +101,8 @@ static void bench_close(struct bench *b) {
 static const struct sample_params arg_max = {.top_p = 1, .repeat_penalty = 1};
 
 /* A reply to the given tokens, the first n_keep of which are kept, one turn behind them. */
-static int reply_to(struct bench *b, const int32_t *id, size_t n, struct reply_request r, struct reply *out, struct err *e) {
+static int reply_to(struct bench *b, const int32_t *id, size_t n, struct reply_request r, struct reply *out,
+                    struct err *e) {
     struct kv_turn turn = {1, n - 1, false};
     struct rendered prompt = {.id = (int32_t *)(uintptr_t)id, .n = n, .n_keep = 1, .turn = &turn, .n_turns = n > 1};
     struct session_events ev = {b, on_plan, on_progress, on_text, on_cache, on_cancelled};
@@ -107,7 +119,8 @@ static const int32_t begin[] = {1}; /* BOS of the trained model */
 static char *tell(struct bench *b, int64_t n) {
     struct reply out;
     struct err e = {0};
-    if (reply_to(b, begin, 1, (struct reply_request){.n_max = n, .keep_end_tokens = true}, &out, &e)) fail_msg("%s", e.text);
+    if (reply_to(b, begin, 1, (struct reply_request){.n_max = n, .keep_end_tokens = true}, &out, &e))
+        fail_msg("%s", e.text);
     char *text = strdup(buf_text(&out.text));
     assert_string_equal(buf_text(&b->shown), text);
     assert_int_equal(out.tokens.n, n);
@@ -145,9 +158,12 @@ static void a_long_story_is_the_same_however_the_cache_grows_and_whoever_compute
     (void)state;
     char *path = need(TRAINED), *first = NULL;
     static const struct session_options how[] = {
-        {.keep = -1, .n_threads = 1, .grow = KV_GROW_FIXED},  {.keep = -1, .n_threads = 1, .grow = KV_GROW_AUTO},
-        {.keep = -1, .n_threads = 1, .grow = KV_GROW_DOUBLE}, {.keep = -1, .n_threads = 1, .grow = KV_GROW_LINEAR, .step_cells = 256},
-        {.keep = -1, .n_threads = 2, .grow = KV_GROW_LINEAR, .step_cells = 256}, {.keep = -1, .n_threads = 2, .grow = KV_GROW_FIXED},
+        {.keep = -1, .n_threads = 1, .grow = KV_GROW_FIXED},
+        {.keep = -1, .n_threads = 1, .grow = KV_GROW_AUTO},
+        {.keep = -1, .n_threads = 1, .grow = KV_GROW_DOUBLE},
+        {.keep = -1, .n_threads = 1, .grow = KV_GROW_LINEAR, .step_cells = 256},
+        {.keep = -1, .n_threads = 2, .grow = KV_GROW_LINEAR, .step_cells = 256},
+        {.keep = -1, .n_threads = 2, .grow = KV_GROW_FIXED},
     };
     for (size_t i = 0; i < sizeof how / sizeof *how; i++) {
         struct bench b;
@@ -157,8 +173,10 @@ static void a_long_story_is_the_same_however_the_cache_grows_and_whoever_compute
         session_get_stats(b.s, &st);
         assert_int_equal(st.kv.committed, how[i].grow == KV_GROW_FIXED ? 2048 : 1024);
         assert_true(how[i].grow == KV_GROW_FIXED || b.n_grown >= 2);
-        if (first) assert_string_equal(text, first);
-        else first = strdup(text);
+        if (first)
+            assert_string_equal(text, first);
+        else
+            first = strdup(text);
         free(text);
         bench_close(&b);
     }
@@ -211,7 +229,8 @@ static void past_the_bound_five_times_the_story_goes_on(void **state) {
         session_get_stats(b.s, &st);
         assert_true(st.kv.used <= 128);
         assert_true(st.kv.evicted_tokens >= 5 * 128 - 1); /* the last token needed no room */
-        assert_true(b.n_evicted > 0 && b.n_evicted <= st.kv.evicted_tokens); /* a sliding window tells it once a block */
+        assert_true(b.n_evicted > 0 &&
+                    b.n_evicted <= st.kv.evicted_tokens); /* a sliding window tells it once a block */
         free(text);
         bench_close(&b);
     }
@@ -239,9 +258,11 @@ static void a_stop_string_is_held_back_and_its_tokens_are_not_in_the_reply(void 
     struct bench b;
     struct reply out;
     struct err e = {0};
-    static const char *const stop[] = {"never said", " play outside in the par"}; /* the second ends inside a word and across tokens */
+    static const char *const stop[] = {
+        "never said", " play outside in the par"}; /* the second ends inside a word and across tokens */
     bench_open(&b, path, &(struct session_options){.keep = -1, .n_threads = 1});
-    assert_int_equal(reply_to(&b, begin, 1, (struct reply_request){.n_max = 200, .stop = stop, .n_stop = 2}, &out, &e), 0);
+    assert_int_equal(reply_to(&b, begin, 1, (struct reply_request){.n_max = 200, .stop = stop, .n_stop = 2}, &out, &e),
+                     0);
     assert_int_equal(out.finish, FINISH_STOP);
     assert_string_equal(out.stopped_by, stop[1]);
     assert_string_equal(buf_text(&out.text), "Once upon a time, there was a little girl named Lily. She loved to");
@@ -311,7 +332,8 @@ static void a_cancel_while_reading_leaves_a_session_that_answers_as_a_fresh_one(
     bench_open(&fresh, VECTOR, &o);
     assert_int_equal(reply_to(&fresh, id, 300, r, &expected, &e), 0);
     bench_open(&b, VECTOR, &o);
-    for (size_t after = 1; after <= 12; after++) { /* between batches and at every layer of each; the last time inside a batch */
+    for (size_t after = 1; after <= 12;
+         after++) { /* between batches and at every layer of each; the last time inside a batch */
         b.cancel_after = after;
         session_clear(b.s);
         assert_int_equal(reply_to(&b, id, 300, r, &out, &e), ERR_CANCELLED);
@@ -333,7 +355,8 @@ static void a_cancel_while_writing_keeps_what_was_written(void **state) {
     struct reply whole, out;
     struct err e = {0};
     bench_open(&b, VECTOR, &one_thread);
-    assert_int_equal(reply_to(&b, id, 10, (struct reply_request){.n_max = 100, .keep_end_tokens = true}, &whole, &e), 0);
+    assert_int_equal(reply_to(&b, id, 10, (struct reply_request){.n_max = 100, .keep_end_tokens = true}, &whole, &e),
+                     0);
     b.cancel_after = 50;
     assert_int_equal(reply_to(&b, id, 10, (struct reply_request){.n_max = 100, .keep_end_tokens = true}, &out, &e), 0);
     assert_int_equal(out.finish, FINISH_CANCEL);
@@ -378,7 +401,8 @@ static void a_seed_draws_the_same_reply_again(void **state) {
     bench_open(&x, VECTOR, &one_thread);
     bench_open(&y, VECTOR, &one_thread);
     assert_int_equal(reply_to(&x, id, 10, r, &a, &e), 0);
-    assert_int_equal(reply_to(&x, id, 10, r, &b, &e), 0); /* goes on drawing: regenerating would be of no use otherwise */
+    assert_int_equal(reply_to(&x, id, 10, r, &b, &e),
+                     0); /* goes on drawing: regenerating would be of no use otherwise */
     assert_int_equal(reply_to(&y, id, 10, r, &c, &e), 0);
     assert_memory_equal(a.tokens.id, c.tokens.id, 30 * sizeof *id);
     assert_memory_not_equal(a.tokens.id, b.tokens.id, 30 * sizeof *id);
@@ -397,7 +421,8 @@ static void what_cannot_be_answered_is_refused_with_a_reason(void **state) {
     assert_int_equal(reply_to(&b, bad, 2, (struct reply_request){.n_max = 1}, &out, &e), ERR_USAGE);
     assert_string_equal(e.text, "token 264: expected 0 to 263");
     struct rendered none = {0};
-    assert_int_equal(session_reply(b.s, &(struct reply_request){.prompt = &none, .sampling = &arg_max}, NULL, &out, &e), ERR_USAGE);
+    assert_int_equal(session_reply(b.s, &(struct reply_request){.prompt = &none, .sampling = &arg_max}, NULL, &out, &e),
+                     ERR_USAGE);
     assert_int_equal(reply_to(&b, bad, 1, (struct reply_request){.n_max = 0}, &out, &e), 0);
     assert_int_equal(out.finish, FINISH_LENGTH);
     assert_int_equal(out.n_completion, 0);
@@ -414,15 +439,23 @@ static void grown_and_fixed_caches_have_the_same_logits_in_both_types(void **sta
         float *first = NULL;
         for (int how = 0; how < 3; how++) {
             struct bench b;
-            bench_open(&b, VECTOR, &(struct session_options){.keep = -1, .bound = 1024, .n_threads = 1 + how % 2, .n_ubatch = 100, .type_k = type, .type_v = type,
-                                                             .grow = how ? KV_GROW_DOUBLE : KV_GROW_FIXED});
+            bench_open(&b, VECTOR,
+                       &(struct session_options){.keep = -1,
+                                                 .bound = 1024,
+                                                 .n_threads = 1 + how % 2,
+                                                 .n_ubatch = 100,
+                                                 .type_k = type,
+                                                 .type_v = type,
+                                                 .grow = how ? KV_GROW_DOUBLE : KV_GROW_FIXED});
             float *out = malloc((size_t)N * 264 * sizeof *out);
             struct err e = {0};
             if (session_logits(b.s, id, N, how == 2 ? 1 : 100, out, &e)) fail_msg("%s", e.text);
             /* another split gives other bits in products of floats, but only there */
             if (first && how < 2) assert_memory_equal(out, first, (size_t)N * 264 * sizeof *out);
-            if (first) free(out);
-            else first = out;
+            if (first)
+                free(out);
+            else
+                first = out;
             bench_close(&b);
         }
         free(first);
@@ -461,6 +494,39 @@ static void the_figures_are_those_of_what_happened(void **state) {
     free(id);
 }
 
+/* Asks for the figures until the reply is there. */
+static atomic_bool asking;
+static void *ask(void *session) {
+    struct session_stats st = {0};
+    while (atomic_load(&asking)) {
+        session_get_stats(session, &st);
+        if (st.kv.used > st.kv.bound) return session;
+        usleep(200);
+    }
+    return NULL;
+}
+
+static void the_figures_may_be_asked_for_by_another_thread_while_a_reply_is_written(void **state) {
+    (void)state;
+    int32_t *id = some_prompt(200);
+    struct bench b;
+    struct reply out;
+    struct err e = {0};
+    pthread_t thread;
+    bench_open(&b, VECTOR, &(struct session_options){.keep = -1, .n_threads = 2, .n_ubatch = 32});
+    atomic_store(&asking, true);
+    assert_int_equal(pthread_create(&thread, NULL, ask, b.s), 0);
+    struct reply_request r = {.n_max = 300, .keep_end_tokens = true}; /* grows on the way */
+    assert_int_equal(reply_to(&b, id, 200, r, &out, &e), 0);
+    atomic_store(&asking, false);
+    void *wrong;
+    pthread_join(thread, &wrong);
+    assert_null(wrong);
+    reply_free(&out);
+    bench_close(&b);
+    free(id);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_trained_model_tells_the_published_story),
@@ -478,6 +544,7 @@ int main(void) {
         cmocka_unit_test(what_cannot_be_answered_is_refused_with_a_reason),
         cmocka_unit_test(grown_and_fixed_caches_have_the_same_logits_in_both_types),
         cmocka_unit_test(the_figures_are_those_of_what_happened),
+        cmocka_unit_test(the_figures_may_be_asked_for_by_another_thread_while_a_reply_is_written),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

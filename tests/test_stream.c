@@ -14,7 +14,10 @@
 
 enum { N_WORDS = 3, N = N_WORDS + 256 }; /* <unk>, <s>, </s>, then a token for each byte */
 
-struct fixture { struct gguf *g; struct vocab *v; };
+struct fixture {
+    struct gguf *g;
+    struct vocab *v;
+};
 
 static int open_vocab(void **state) {
     static struct fixture f;
@@ -50,25 +53,30 @@ static int close_vocab(void **state) {
 }
 
 /* Streams text byte by byte; at each step what is shown must be a beginning of expected. */
-static void expect_text(void **state, const char *text, const char *const *stop, size_t n_stop, const char *expected, const char *found) {
+static void expect_text(void **state, const char *text, const char *const *stop, size_t n_stop, const char *expected,
+                        const char *found) {
     struct stream s;
     struct buf shown = {0};
     stream_init(&s, ((struct fixture *)*state)->v, stop, n_stop);
     for (const char *p = text; *p && !s.found; p++) {
         assert_int_equal(stream_add(&s, N_WORDS + (unsigned char)*p, false, &shown), 0);
         assert_true(utf8_valid(buf_text(&shown), shown.len));
-        if (strncmp(buf_text(&shown), expected, shown.len)) fail_msg("shown \"%s\", which is no beginning of \"%s\"", buf_text(&shown), expected);
+        if (strncmp(buf_text(&shown), expected, shown.len))
+            fail_msg("shown \"%s\", which is no beginning of \"%s\"", buf_text(&shown), expected);
     }
     assert_int_equal(stream_end(&s, &shown), 0);
     assert_string_equal(buf_text(&shown), expected);
-    if (found) assert_string_equal(s.found, found);
-    else assert_null(s.found);
+    if (found)
+        assert_string_equal(s.found, found);
+    else
+        assert_null(s.found);
     stream_free(&s);
     buf_free(&shown);
 }
 
 static void characters_are_shown_whole_and_broken_ones_replaced(void **state) {
-    expect_text(state, "gr\xc3\xbc\xc3\x9f \xe2\x82\xac \xf0\x9f\x98\x80!", NULL, 0, "gr\xc3\xbc\xc3\x9f \xe2\x82\xac \xf0\x9f\x98\x80!", NULL);
+    expect_text(state, "gr\xc3\xbc\xc3\x9f \xe2\x82\xac \xf0\x9f\x98\x80!", NULL, 0,
+                "gr\xc3\xbc\xc3\x9f \xe2\x82\xac \xf0\x9f\x98\x80!", NULL);
     expect_text(state, "cut \xe2\x82", NULL, 0, "cut \xef\xbf\xbd", NULL);
 }
 

@@ -18,14 +18,18 @@ enum { D = 8, FF = 12, HEADS = 2, KV_HEADS = 1, HEAD = 4, VOCAB = 5, LAYERS = 2 
 
 /* A model of 2 layers, with one thing about it changed. */
 struct change {
-    const char *arch;                         /* NULL: llama */
-    const char *key; uint32_t value;          /* this u32 key, of the architecture, has that value */
-    const char *no_key;                       /* this one is left out */
-    const char *tensor; uint64_t dim[2]; uint32_t type; /* this tensor has other dimensions (unless 0) or another type */
-    const char *no_tensor;                    /* this one is left out */
-    const char *more;                         /* one more tensor, of D numbers */
-    const char *text_key, *text;              /* one more key */
-    const char *real_key; float real;
+    const char *arch; /* NULL: llama */
+    const char *key;
+    uint32_t value;     /* this u32 key, of the architecture, has that value */
+    const char *no_key; /* this one is left out */
+    const char *tensor;
+    uint64_t dim[2];
+    uint32_t type;               /* this tensor has other dimensions (unless 0) or another type */
+    const char *no_tensor;       /* this one is left out */
+    const char *more;            /* one more tensor, of D numbers */
+    const char *text_key, *text; /* one more key */
+    const char *real_key;
+    float real;
 };
 
 static void add_tensor(struct support_gguf *b, const struct change *c, const char *name, uint64_t cols, uint64_t rows) {
@@ -40,7 +44,8 @@ static void add_tensor(struct support_gguf *b, const struct change *c, const cha
     support_gguf_tensor(b, name, type, dim, dim[1] > 1 ? 2 : 1, zero, (size_t)(dim[0] * dim[1]) * 4);
 }
 
-static void add_key(struct support_gguf *b, const struct change *c, const char *arch, const char *name, uint32_t value) {
+static void add_key(struct support_gguf *b, const struct change *c, const char *arch, const char *name,
+                    uint32_t value) {
     char key[96];
     snprintf(key, sizeof key, "%s.%s", arch, name);
     if (c->no_key && !strcmp(c->no_key, name)) return;
@@ -48,12 +53,25 @@ static void add_key(struct support_gguf *b, const struct change *c, const char *
 }
 
 static void add_layer(struct support_gguf *b, const struct change *c, const char *arch, int il) {
-    const struct { const char *name; uint64_t cols, rows; const char *arch; } rows[] = {
-        {"attn_norm.weight", D, 1, NULL}, {"attn_q.weight", D, HEADS * HEAD, NULL}, {"attn_k.weight", D, KV_HEADS * HEAD, NULL},
-        {"attn_v.weight", D, KV_HEADS * HEAD, NULL}, {"attn_output.weight", HEADS * HEAD, D, NULL}, {"ffn_norm.weight", D, 1, NULL},
-        {"ffn_gate.weight", D, FF, NULL}, {"ffn_up.weight", D, FF, NULL}, {"ffn_down.weight", FF, D, NULL},
-        {"attn_q.bias", HEADS * HEAD, 1, "qwen2"}, {"attn_k.bias", KV_HEADS * HEAD, 1, "qwen2"}, {"attn_v.bias", KV_HEADS * HEAD, 1, "qwen2"},
-        {"attn_q_norm.weight", HEAD, 1, "qwen3"}, {"attn_k_norm.weight", HEAD, 1, "qwen3"},
+    const struct {
+        const char *name;
+        uint64_t cols, rows;
+        const char *arch;
+    } rows[] = {
+        {"attn_norm.weight", D, 1, NULL},
+        {"attn_q.weight", D, HEADS * HEAD, NULL},
+        {"attn_k.weight", D, KV_HEADS * HEAD, NULL},
+        {"attn_v.weight", D, KV_HEADS * HEAD, NULL},
+        {"attn_output.weight", HEADS * HEAD, D, NULL},
+        {"ffn_norm.weight", D, 1, NULL},
+        {"ffn_gate.weight", D, FF, NULL},
+        {"ffn_up.weight", D, FF, NULL},
+        {"ffn_down.weight", FF, D, NULL},
+        {"attn_q.bias", HEADS * HEAD, 1, "qwen2"},
+        {"attn_k.bias", KV_HEADS * HEAD, 1, "qwen2"},
+        {"attn_v.bias", KV_HEADS * HEAD, 1, "qwen2"},
+        {"attn_q_norm.weight", HEAD, 1, "qwen3"},
+        {"attn_k_norm.weight", HEAD, 1, "qwen3"},
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         char name[64];
@@ -67,9 +85,13 @@ static char *build(const struct change *c) {
     static const float scores[VOCAB];
     static const int32_t attrs[VOCAB] = {2, 3, 3, 1, 1};
     const char *arch = c->arch ? c->arch : "llama";
-    const struct { const char *name; uint32_t value; } keys[] = {
-        {"block_count", LAYERS}, {"embedding_length", D}, {"feed_forward_length", FF}, {"context_length", 64}, {"attention.head_count", HEADS},
-        {"attention.head_count_kv", KV_HEADS}, {"attention.key_length", HEAD}, {"attention.value_length", HEAD}, {"rope.dimension_count", HEAD},
+    const struct {
+        const char *name;
+        uint32_t value;
+    } keys[] = {
+        {"block_count", LAYERS},        {"embedding_length", D},          {"feed_forward_length", FF},
+        {"context_length", 64},         {"attention.head_count", HEADS},  {"attention.head_count_kv", KV_HEADS},
+        {"attention.key_length", HEAD}, {"attention.value_length", HEAD}, {"rope.dimension_count", HEAD},
     };
     struct support_gguf b = {0};
     char key[96];
@@ -130,21 +152,28 @@ static void every_architecture_opens_with_its_own_tensors(void **state) {
         model_close(m);
     }
     /* one architecture's tensors in another's file mean that it is another model */
-    expect_refusal(&(struct change){.more = "blk.0.attn_q_norm.weight"}, "blk.0.attn_q_norm.weight: found a tensor that llama models are not known to have");
-    expect_refusal(&(struct change){.arch = "qwen2", .no_tensor = "blk.1.attn_k.bias"}, "blk.1.attn_k.bias: found nothing, expected a tensor of 4");
+    expect_refusal(&(struct change){.more = "blk.0.attn_q_norm.weight"},
+                   "blk.0.attn_q_norm.weight: found a tensor that llama models are not known to have");
+    expect_refusal(&(struct change){.arch = "qwen2", .no_tensor = "blk.1.attn_k.bias"},
+                   "blk.1.attn_k.bias: found nothing, expected a tensor of 4");
 }
 
 static void a_tensor_that_is_missing_or_ill_shaped_is_named_with_both_shapes(void **state) {
     (void)state;
-    expect_refusal(&(struct change){.no_tensor = "blk.1.ffn_up.weight"}, "blk.1.ffn_up.weight: found nothing, expected a tensor of 8 x 12");
-    expect_refusal(&(struct change){.tensor = "blk.1.attn_k.weight", .dim = {8, 5}}, "blk.1.attn_k.weight: found 8 x 5, expected 8 x 4");
-    expect_refusal(&(struct change){.tensor = "output_norm.weight", .dim = {9, 1}}, "output_norm.weight: found 9, expected 8");
-    expect_refusal(&(struct change){.tensor = "token_embd.weight", .dim = {8, 6}}, "token_embd.weight: found 8 x 6, expected 8 x 5");
+    expect_refusal(&(struct change){.no_tensor = "blk.1.ffn_up.weight"},
+                   "blk.1.ffn_up.weight: found nothing, expected a tensor of 8 x 12");
+    expect_refusal(&(struct change){.tensor = "blk.1.attn_k.weight", .dim = {8, 5}},
+                   "blk.1.attn_k.weight: found 8 x 5, expected 8 x 4");
+    expect_refusal(&(struct change){.tensor = "output_norm.weight", .dim = {9, 1}},
+                   "output_norm.weight: found 9, expected 8");
+    expect_refusal(&(struct change){.tensor = "token_embd.weight", .dim = {8, 6}},
+                   "token_embd.weight: found 8 x 6, expected 8 x 5");
 }
 
 static void unsupported_architectures_and_types_are_named_with_what_is_supported(void **state) {
     (void)state;
-    expect_refusal(&(struct change){.arch = "mamba"}, "general.architecture: found \"mamba\", expected one of llama, qwen2, qwen3");
+    expect_refusal(&(struct change){.arch = "mamba"},
+                   "general.architecture: found \"mamba\", expected one of llama, qwen2, qwen3");
     char *path = build(&(struct change){.tensor = "blk.0.attn_q.weight", .type = 25});
     struct model *m;
     struct err e = {0};
@@ -157,21 +186,30 @@ static void unsupported_architectures_and_types_are_named_with_what_is_supported
 static void sizes_that_contradict_each_other_are_refused(void **state) {
     (void)state;
     expect_refusal(&(struct change){.no_key = "block_count"}, "llama.block_count: found nothing, expected a number");
-    expect_refusal(&(struct change){.key = "block_count", .value = 4000000000u}, "llama.block_count: found 4000000000, expected 1 to 3");
-    expect_refusal(&(struct change){.key = "attention.head_count", .value = 0}, "llama.attention.head_count: found 0, expected 1 to 65536");
-    expect_refusal(&(struct change){.key = "attention.head_count_kv", .value = 3}, "llama.attention.head_count_kv: found 3, expected 1 to 2");
-    expect_refusal(&(struct change){.key = "attention.key_length", .value = 3}, "llama.attention.key_length: found 3, expected an even number");
-    expect_refusal(&(struct change){.key = "attention.value_length", .value = 1024}, "llama.attention.value_length: found 1024, expected 2 to 512");
-    expect_refusal(&(struct change){.key = "rope.dimension_count", .value = 6}, "llama.rope.dimension_count: found 6, expected 2 to 4");
-    expect_refusal(&(struct change){.key = "expert_count", .value = 8}, "llama.expert_count: found 8, expected 0: mixtures of experts are not supported yet");
+    expect_refusal(&(struct change){.key = "block_count", .value = 4000000000u},
+                   "llama.block_count: found 4000000000, expected 1 to 3");
+    expect_refusal(&(struct change){.key = "attention.head_count", .value = 0},
+                   "llama.attention.head_count: found 0, expected 1 to 65536");
+    expect_refusal(&(struct change){.key = "attention.head_count_kv", .value = 3},
+                   "llama.attention.head_count_kv: found 3, expected 1 to 2");
+    expect_refusal(&(struct change){.key = "attention.key_length", .value = 3},
+                   "llama.attention.key_length: found 3, expected an even number");
+    expect_refusal(&(struct change){.key = "attention.value_length", .value = 1024},
+                   "llama.attention.value_length: found 1024, expected 2 to 512");
+    expect_refusal(&(struct change){.key = "rope.dimension_count", .value = 6},
+                   "llama.rope.dimension_count: found 6, expected 2 to 4");
+    expect_refusal(&(struct change){.key = "expert_count", .value = 8},
+                   "llama.expert_count: found 8, expected 0: mixtures of experts are not supported yet");
 }
 
 static void a_scaling_that_is_unknown_or_out_of_range_is_refused(void **state) {
     (void)state;
     expect_refusal(&(struct change){.text_key = "llama.rope.scaling.type", .text = "longrope"},
                    "llama.rope.scaling.type: found \"longrope\", expected one of none, linear, yarn");
-    expect_refusal(&(struct change){.real_key = "llama.rope.freq_base", .real = 0}, "llama.rope.freq_base: found 0, expected 1.0001 to 1e+30");
-    expect_refusal(&(struct change){.real_key = "llama.rope.scaling.factor", .real = -1}, "llama.rope.scaling.factor: found -1, expected 0 to 1e+06");
+    expect_refusal(&(struct change){.real_key = "llama.rope.freq_base", .real = 0},
+                   "llama.rope.freq_base: found 0, expected 1.0001 to 1e+30");
+    expect_refusal(&(struct change){.real_key = "llama.rope.scaling.factor", .real = -1},
+                   "llama.rope.scaling.factor: found -1, expected 0 to 1e+06");
 }
 
 static void frequencies_follow_the_formulas(void **state) {
@@ -182,7 +220,8 @@ static void frequencies_follow_the_formulas(void **state) {
     assert_string_equal(info.rope_scaling, "linear");
     assert_true(fabs(m->rope.freq[0] - 0.25) < 1e-12 && fabs(m->rope.freq[1] - 0.0025) < 1e-12);
     model_close(m);
-    m = expect_open(&(struct change){.text_key = "llama.rope.scaling.type", .text = "yarn", .real_key = "llama.rope.scaling.factor", .real = 4});
+    m = expect_open(&(struct change){
+        .text_key = "llama.rope.scaling.type", .text = "yarn", .real_key = "llama.rope.scaling.factor", .real = 4});
     model_get_info(m, &info);
     assert_string_equal(info.rope_scaling, "yarn");
     assert_true(fabs((double)m->rope.kv.magnitude - (1 + 0.1 * log(4))) < 1e-6);
@@ -242,7 +281,8 @@ static void malformed_files_from_elsewhere_are_refused_in_one_line(void **state)
         struct err e = {0};
         if (f->d_name[0] == '.') continue;
         int rc = model_open(&m, path, NULL, &e);
-        if (rc && (rc != ERR_FILE || strncmp(e.text, path, strlen(path)) || strchr(e.text, '\n'))) fail_msg("%s: rc %d, \"%s\"", path, rc, e.text);
+        if (rc && (rc != ERR_FILE || strncmp(e.text, path, strlen(path)) || strchr(e.text, '\n')))
+            fail_msg("%s: rc %d, \"%s\"", path, rc, e.text);
         model_close(m);
         n++;
     }
