@@ -112,9 +112,11 @@ format: ## lay out the sources by .clang-format
 
 install: all ## install under PREFIX
 	install -D $(BUILD)/kvetch $(DESTDIR)$(PREFIX)/bin/kvetch
+	$(BUILD)/kvetch help --man > $(BUILD)/kvetch.1
+	install -D -m 644 $(BUILD)/kvetch.1 $(DESTDIR)$(PREFIX)/share/man/man1/kvetch.1
 
 uninstall: ## remove what install put there
-	rm -f $(DESTDIR)$(PREFIX)/bin/kvetch
+	rm -f $(DESTDIR)$(PREFIX)/bin/kvetch $(DESTDIR)$(PREFIX)/share/man/man1/kvetch.1
 
 clean: ## remove everything that was built
 	rm -rf build

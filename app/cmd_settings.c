@@ -4,6 +4,7 @@
 
 #include "app/command.h"
 #include "app/json.h"
+#include "app/man.h"
 #include "config/persona.h"
 #include "config/utf8.h"
 
@@ -83,6 +84,13 @@ int cmd_personas(struct app *a, const struct command_args *args, struct err *e) 
 /* ---- help ---------------------------------------------------------------------------------------------------- */
 
 int cmd_help(struct app *a, const struct command_args *args, struct err *e) {
+    if (args->flag[0]) {
+        struct buf page = {0};
+        man_print(&page);
+        int rc = command_print(&page, e);
+        buf_free(&page);
+        return rc;
+    }
     const struct command *c = args->n_words ? command_find(args->word[0]) : NULL;
     if (args->n_words && !c) return err_set(e, ERR_USAGE, "there is no command \"%s\": kvetch help lists them", args->word[0]);
     return settings_bool(a->settings, SET_JSON) ? command_print_json(command_list_json(), e) : command_print_help(c, e);

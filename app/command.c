@@ -15,7 +15,7 @@ static const struct command COMMANDS[] = {
     {"list", "", "the saved conversations, newest first", {{0}}, cmd_list},
     {"personas", "", "the personas there are", {{0}}, cmd_personas},
     {"config", "", "each setting, its value and where it came from", {{0}}, cmd_config},
-    {"help", "[COMMAND]", "this, or more about a command", {{0}}, cmd_help},
+    {"help", "[COMMAND]", "this, or more about a command", {{"--man", NULL, "the manual page, as troff source"}}, cmd_help},
 };
 #define HELP_COLUMNS 100
 #define N_COMMANDS (sizeof COMMANDS / sizeof *COMMANDS)
@@ -25,6 +25,8 @@ const struct command *command_find(const char *name) {
         if (!strcmp(COMMANDS[i].name, name)) return &COMMANDS[i];
     return NULL;
 }
+
+const struct command *command_get(size_t i) { return i < N_COMMANDS ? &COMMANDS[i] : NULL; }
 
 static bool takes_value(const struct setting *s) { return s->type != SETTING_FLAG && s->type != SETTING_OPTIONAL; }
 

@@ -35,6 +35,8 @@ struct command {
 
 const struct command *command_find(const char *name); /* NULL: no subcommand, so the word is part of a message */
 
+const struct command *command_get(size_t i);          /* row i of the table; NULL past its end */
+
 /* Finds the subcommand in argv, as the first word that is no flag or flag's value, and takes its name and its own flags out; the program's
  * name stays. *c is NULL where there is none. rest[] has room for argc words. ERR_USAGE: a flag lacks its value. */
 int command_split(int argc, char **argv, const struct command **c, struct command_args *args, char **rest, int *n_rest, struct err *e);

@@ -10,6 +10,8 @@
 
 #include <cJSON.h>
 
+#include "app/command.h"
+#include "config/settings.h"
 #include "config/paths.h"
 #include "tests/support_folder.h"
 #include "tests/support_gguf.h"
@@ -224,6 +226,37 @@ static void help_knows_every_command_and_flag(void **state) {
     program_run_free(&r);
 }
 
+/* A name as the manual's source spells it. */
+static void spell(const char *name, char *out, size_t n) {
+    size_t at = 0;
+    for (const char *p = name; *p && at + 3 < n; p++) {
+        if (*p == '-') out[at++] = '\\';
+        out[at++] = *p;
+    }
+    out[at] = 0;
+}
+
+static void the_manual_page_names_every_command_setting_and_slash_command(void **state) {
+    (void)state;
+    struct program_run r;
+    char name[160];
+    RUN(&r, "help", "--man");
+    assert_int_equal(r.status, 0);
+    assert_memory_equal(buf_text(&r.out), ".TH KVETCH 1 ", 13);
+    for (size_t i = 0; command_get(i); i++) {
+        snprintf(name, sizeof name, "\n\\fB%s\\fR", command_get(i)->name);
+        if (!strstr(buf_text(&r.out), name)) fail_msg("the command %s is not in it", command_get(i)->name);
+    }
+    for (int id = 0; id < SETTING_COUNT; id++) {
+        const struct setting *s = setting_get((enum setting_id)id);
+        const char *last = strrchr(s->flags, ' ');
+        spell(*s->flags ? last ? last + 1 : s->flags : s->key, name, sizeof name);
+        if (!strstr(buf_text(&r.out), name)) fail_msg("the setting %s is not in it", name);
+    }
+    assert_non_null(strstr(buf_text(&r.out), "/regen"));
+    program_run_free(&r);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(info_tells_what_the_file_holds),
@@ -235,6 +268,7 @@ int main(void) {
         cmocka_unit_test(config_says_where_each_value_came_from),
         cmocka_unit_test(personas_lists_the_shipped_ones),
         cmocka_unit_test(help_knows_every_command_and_flag),
+        cmocka_unit_test(the_manual_page_names_every_command_setting_and_slash_command),
     };
     return cmocka_run_group_tests(tests, open_folder, remove_folder);
 }
