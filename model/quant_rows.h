@@ -47,6 +47,24 @@ ALWAYS void fetch_ahead(const uint8_t *p, size_t bytes) {
     for (size_t i = 0; i < bytes; i += 64) __builtin_prefetch(p + i, 0, 2);
 }
 
+/* What is left of a product from weight row i on. */
+ALWAYS struct product rows_from(const struct product *p, size_t i) {
+    struct product left = *p;
+    left.rows -= i, left.w += i * p->row_bytes, left.out += i;
+    return left;
+}
+
+/* A product with many rows of activations: whole tiles by tile(), the rows of weights after them by one(), row by row. */
+#define MANY(p, tile, one)                                                                                                 \
+    do {                                                                                                                   \
+        size_t i = 0;                                                                                                      \
+        for (; i + TILE <= (p)->rows; i += TILE) tile;                                                                     \
+        struct product left = rows_from(p, i);                                                                             \
+        left.n_act = 1;                                                                                                    \
+        for (size_t r = 0; left.rows && r < (p)->n_act; r++, left.act += left.act_stride, left.out += left.out_stride)     \
+            one(&left);                                                                                                    \
+    } while (0)
+
 /* ---- blocks of 32 ---------------------------------------------------------------------------------------------- */
 
 ALWAYS void nibbles(const uint8_t *p, size_t stride, vi q[8]) {
@@ -141,74 +159,60 @@ ALWAYS void one32(const struct product *p, struct kind32 kind, void (*rest)(cons
         }
         f_store(p->out + i, sum);
     }
-    struct product left = *p;
-    left.rows -= i, left.w += i * stride, left.out += i;
+    struct product left = rows_from(p, i);
     if (left.rows) rest(&left);
 }
 
-/* n_act rows of activations from a times `tiles` x LANES rows of weights, over n blocks; adds to out. */
-ALWAYS void tile_times32(struct kind32 kind, const struct tile32 *t, int tiles, size_t n, const uint8_t *a, size_t a_stride,
-                         int n_act, float *out, size_t out_stride, bool first) {
+/* n_act rows of activations from a times a tile of weights, over n blocks; starts from 0 or adds to out. */
+ALWAYS void tile_times32(struct kind32 kind, const struct tile32 *t, size_t n, const uint8_t *a, size_t a_stride, int n_act,
+                         float *out, size_t out_stride, bool first) {
     vf sum[GROUP_32][2];
     UNROLL for (int r = 0; r < n_act; r++)
-        UNROLL for (int c = 0; c < tiles; c++)
+        UNROLL for (int c = 0; c < 2; c++)
             sum[r][c] = first ? f_zero() : f_load(out + (size_t)r * out_stride + c * LANES);
-    for (; n; n--, t += tiles, a += sizeof(struct act32)) {
+    for (; n; n--, t += 2, a += sizeof(struct act32)) {
         vi i[GROUP_32][2];
-        UNROLL for (int r = 0; r < n_act; r++) {
-            vi s = open32(&kind, (const void *)(a + (size_t)r * a_stride));
-            UNROLL for (int c = 0; c < tiles; c++) i[r][c] = s;
-        }
+        UNROLL for (int r = 0; r < n_act; r++) i[r][0] = i[r][1] = open32(&kind, (const void *)(a + (size_t)r * a_stride));
         UNROLL for (int k = 0; k < 8; k++) {
-            vi w0 = t[0].q[k], w1 = t[tiles - 1].q[k];
+            vi w0 = t[0].q[k], w1 = t[1].q[k];
             UNROLL for (int r = 0; r < n_act; r++) {
                 const struct act32 *ar = (const void *)(a + (size_t)r * a_stride);
                 vi x = v_bcast(ar->q + 4 * k);
                 i[r][0] = dot32(&kind, i[r][0], w0, x);
-                if (tiles > 1) i[r][1] = dot32(&kind, i[r][1], w1, x);
+                i[r][1] = dot32(&kind, i[r][1], w1, x);
             }
         }
         UNROLL for (int r = 0; r < n_act; r++)
-            UNROLL for (int c = 0; c < tiles; c++)
+            UNROLL for (int c = 0; c < 2; c++)
                 sum[r][c] = close32(&kind, &t[c], (const void *)(a + (size_t)r * a_stride), i[r][c], sum[r][c]);
     }
     UNROLL for (int r = 0; r < n_act; r++)
-        UNROLL for (int c = 0; c < tiles; c++) f_store(out + (size_t)r * out_stride + c * LANES, sum[r][c]);
+        UNROLL for (int c = 0; c < 2; c++) f_store(out + (size_t)r * out_stride + c * LANES, sum[r][c]);
 }
 
-ALWAYS void many32_tiles(const struct product *p, struct kind32 kind, size_t row, int tiles) {
+/* One tile of weight rows, from `row` on, times all rows of activations. */
+ALWAYS void many32_tile(const struct product *p, struct kind32 kind, size_t row) {
     struct tile32 *t = p->scratch;
-    float *out = p->out + row;
     for (size_t c = 0; c < p->cols; c += CHUNK) {
         size_t n = (p->cols - c < CHUNK ? p->cols - c : CHUNK) / 32;
-        for (int k = 0; k < tiles; k++) {
-            const uint8_t *w = p->w + (row + (size_t)k * LANES) * p->row_bytes + c / 32 * kind.bytes;
-            for (size_t b = 0; b < n; b++) kind.unpack(w + b * kind.bytes, p->row_bytes, &t[b * (size_t)tiles + (size_t)k]);
-        }
-        const uint8_t *a = p->act + c / 32 * sizeof(struct act32);
-        size_t r = 0;
-        for (; r + GROUP_32 <= p->n_act; r += GROUP_32)
-            tile_times32(kind, t, tiles, n, a + r * p->act_stride, p->act_stride, GROUP_32, out + r * p->out_stride, p->out_stride, c == 0);
-        for (; r + 2 <= p->n_act; r += 2)
-            tile_times32(kind, t, tiles, n, a + r * p->act_stride, p->act_stride, 2, out + r * p->out_stride, p->out_stride, c == 0);
-        for (; r < p->n_act; r++)
-            tile_times32(kind, t, tiles, n, a + r * p->act_stride, p->act_stride, 1, out + r * p->out_stride, p->out_stride, c == 0);
+        const uint8_t *w = p->w + row * p->row_bytes + c / 32 * kind.bytes;
+        for (size_t b = 0; b < 2 * n; b++)
+            kind.unpack(w + b / 2 * kind.bytes + b % 2 * LANES * p->row_bytes, p->row_bytes, &t[b]);
+        const uint8_t *a = p->act + c / 32 * sizeof(struct act32), *end = a + p->n_act * p->act_stride;
+        float *out = p->out + row;
+        for (; a + (GROUP_32 - 1) * p->act_stride < end; a += GROUP_32 * p->act_stride, out += GROUP_32 * p->out_stride)
+            tile_times32(kind, t, n, a, p->act_stride, GROUP_32, out, p->out_stride, c == 0);
+        for (; a < end; a += p->act_stride, out += p->out_stride)
+            tile_times32(kind, t, n, a, p->act_stride, 1, out, p->out_stride, c == 0);
     }
-}
-
-ALWAYS void many32(const struct product *p, struct kind32 kind, void (*rest)(const struct product *)) {
-    size_t i = 0;
-    for (; i + TILE <= p->rows; i += TILE) many32_tiles(p, kind, i, 2);
-    for (; i + LANES <= p->rows; i += LANES) many32_tiles(p, kind, i, 1);
-    struct product left = *p;
-    left.rows -= i, left.w += i * p->row_bytes, left.out += i;
-    if (left.rows) rest(&left);
 }
 
 #define PRODUCT_32(type, offset, has_min, is_q8)                                                                           \
     static const struct kind32 kind_##type = {unpack_##type, sizeof(struct type), offset, has_min, is_q8};                 \
     void JOIN(one_##type, SUFFIX)(const struct product *p) { one32(p, kind_##type, product_##type##_portable); }           \
-    void JOIN(many_##type, SUFFIX)(const struct product *p) { many32(p, kind_##type, product_##type##_portable); }
+    void JOIN(many_##type, SUFFIX)(const struct product *p) {                                                              \
+        MANY(p, many32_tile(p, kind_##type, i), JOIN(one_##type, SUFFIX));                                                 \
+    }
 
 PRODUCT_32(q4_0, 8, false, false)
 PRODUCT_32(q4_1, 0, true, false)
@@ -343,49 +347,48 @@ ALWAYS void one256(const struct product *p, struct kind256 kind, void (*rest)(co
         }
         f_store(p->out + i, sum);
     }
-    struct product left = *p;
-    left.rows -= i, left.w += i * stride, left.out += i;
+    struct product left = rows_from(p, i);
     if (left.rows) rest(&left);
 }
 
-/* Run r of n_act rows of activations times `tiles` tiles: the scaled dot products are added to dot. */
-ALWAYS void tile_run(struct kind256 kind, const struct tile256 *t, int tiles, int r, const uint8_t *a, size_t a_stride,
-                     int n_act, vi dot[GROUP_256][2]) {
+/* Run r of n_act rows of activations times a tile: the scaled dot products are added to dot. */
+ALWAYS void tile_run(struct kind256 kind, const struct tile256 *t, int r, const uint8_t *a, size_t a_stride, int n_act,
+                     vi dot[GROUP_256][2]) {
     int subs = kind.is_q6 ? 2 : 1, each = 8 / subs;
     for (int s = 0; s < subs; s++) {
         vi i[GROUP_256][2];
         UNROLL for (int x = 0; x < n_act; x++) i[x][0] = i[x][1] = v_zero();
         UNROLL for (int k = 0; k < each; k++) {
             int at = 8 * r + each * s + k;
-            vi w0 = t[0].q[at], w1 = t[tiles - 1].q[at];
+            vi w0 = t[0].q[at], w1 = t[1].q[at];
             UNROLL for (int x = 0; x < n_act; x++) {
                 const struct act256 *ax = (const void *)(a + (size_t)x * a_stride);
                 vi b = v_bcast(ax->q + 4 * at);
                 i[x][0] = v_dot(i[x][0], w0, b);
-                if (tiles > 1) i[x][1] = v_dot(i[x][1], w1, b);
+                i[x][1] = v_dot(i[x][1], w1, b);
             }
         }
         UNROLL for (int x = 0; x < n_act; x++)
-            UNROLL for (int c = 0; c < tiles; c++) dot[x][c] = v_add(dot[x][c], v_mul(i[x][c], t[c].scale[subs * r + s]));
+            UNROLL for (int c = 0; c < 2; c++) dot[x][c] = v_add(dot[x][c], v_mul(i[x][c], t[c].scale[subs * r + s]));
     }
 }
 
-ALWAYS void tile_times256(struct kind256 kind, const struct tile256 *t, int tiles, size_t n, const uint8_t *a,
-                          size_t a_stride, int n_act, float *out, size_t out_stride, bool first) {
+ALWAYS void tile_times256(struct kind256 kind, const struct tile256 *t, size_t n, const uint8_t *a, size_t a_stride,
+                          int n_act, float *out, size_t out_stride, bool first) {
     vf sum[GROUP_256][2];
     UNROLL for (int x = 0; x < n_act; x++)
-        UNROLL for (int c = 0; c < tiles; c++)
+        UNROLL for (int c = 0; c < 2; c++)
             sum[x][c] = first ? f_zero() : f_load(out + (size_t)x * out_stride + c * LANES);
-    for (; n; n--, t += tiles, a += sizeof(struct act256)) {
+    for (; n; n--, t += 2, a += sizeof(struct act256)) {
         vi dot[GROUP_256][2];
         UNROLL for (int x = 0; x < n_act; x++) dot[x][0] = dot[x][1] = v_zero();
-        for (int r = 0; r < 8; r++) tile_run(kind, t, tiles, r, a, a_stride, n_act, dot);
+        for (int r = 0; r < 8; r++) tile_run(kind, t, r, a, a_stride, n_act, dot);
         UNROLL for (int x = 0; x < n_act; x++)
-            UNROLL for (int c = 0; c < tiles; c++)
+            UNROLL for (int c = 0; c < 2; c++)
                 sum[x][c] = close256(&kind, &t[c], (const void *)(a + (size_t)x * a_stride), dot[x][c], sum[x][c]);
     }
     UNROLL for (int x = 0; x < n_act; x++)
-        UNROLL for (int c = 0; c < tiles; c++) f_store(out + (size_t)x * out_stride + c * LANES, sum[x][c]);
+        UNROLL for (int c = 0; c < 2; c++) f_store(out + (size_t)x * out_stride + c * LANES, sum[x][c]);
 }
 
 ALWAYS void unpack256(struct kind256 kind, const uint8_t *w, size_t stride, struct tile256 *t) {
@@ -400,38 +403,28 @@ ALWAYS void unpack256(struct kind256 kind, const uint8_t *w, size_t stride, stru
     }
 }
 
-ALWAYS void many256_tiles(const struct product *p, struct kind256 kind, size_t row, int tiles) {
+ALWAYS void many256_tile(const struct product *p, struct kind256 kind, size_t row) {
     struct tile256 *t = p->scratch;
-    float *out = p->out + row;
     for (size_t c = 0; c < p->cols; c += CHUNK) {
         size_t n = (p->cols - c < CHUNK ? p->cols - c : CHUNK) / 256;
-        for (int k = 0; k < tiles; k++) {
-            const uint8_t *w = p->w + (row + (size_t)k * LANES) * p->row_bytes + c / 256 * kind.bytes;
-            for (size_t b = 0; b < n; b++)
-                unpack256(kind, w + b * kind.bytes, p->row_bytes, &t[b * (size_t)tiles + (size_t)k]);
-        }
-        const uint8_t *a = p->act + c / 256 * sizeof(struct act256);
-        size_t r = 0;
-        for (; r + GROUP_256 <= p->n_act; r += GROUP_256)
-            tile_times256(kind, t, tiles, n, a + r * p->act_stride, p->act_stride, GROUP_256, out + r * p->out_stride, p->out_stride, c == 0);
-        for (; r < p->n_act; r++)
-            tile_times256(kind, t, tiles, n, a + r * p->act_stride, p->act_stride, 1, out + r * p->out_stride, p->out_stride, c == 0);
+        const uint8_t *w = p->w + row * p->row_bytes + c / 256 * kind.bytes;
+        for (size_t b = 0; b < 2 * n; b++)
+            unpack256(kind, w + b / 2 * kind.bytes + b % 2 * LANES * p->row_bytes, p->row_bytes, &t[b]);
+        const uint8_t *a = p->act + c / 256 * sizeof(struct act256), *end = a + p->n_act * p->act_stride;
+        float *out = p->out + row;
+        for (; a + (GROUP_256 - 1) * p->act_stride < end; a += GROUP_256 * p->act_stride, out += GROUP_256 * p->out_stride)
+            tile_times256(kind, t, n, a, p->act_stride, GROUP_256, out, p->out_stride, c == 0);
+        for (; a < end; a += p->act_stride, out += p->out_stride)
+            tile_times256(kind, t, n, a, p->act_stride, 1, out, p->out_stride, c == 0);
     }
-}
-
-ALWAYS void many256(const struct product *p, struct kind256 kind, void (*rest)(const struct product *)) {
-    size_t i = 0;
-    for (; i + TILE <= p->rows; i += TILE) many256_tiles(p, kind, i, 2);
-    for (; i + LANES <= p->rows; i += LANES) many256_tiles(p, kind, i, 1);
-    struct product left = *p;
-    left.rows -= i, left.w += i * p->row_bytes, left.out += i;
-    if (left.rows) rest(&left);
 }
 
 #define PRODUCT_256(type, head, is_q6)                                                                                     \
     static const struct kind256 kind_##type = {head, unpack_##type, sizeof(struct type), is_q6};                          \
     void JOIN(one_##type, SUFFIX)(const struct product *p) { one256(p, kind_##type, product_##type##_portable); }          \
-    void JOIN(many_##type, SUFFIX)(const struct product *p) { many256(p, kind_##type, product_##type##_portable); }
+    void JOIN(many_##type, SUFFIX)(const struct product *p) {                                                              \
+        MANY(p, many256_tile(p, kind_##type, i), JOIN(one_##type, SUFFIX));                                                \
+    }
 
 PRODUCT_256(q4_k, unpack_k_head, false)
 PRODUCT_256(q5_k, unpack_k_head, false)

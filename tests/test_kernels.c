@@ -189,9 +189,10 @@ static void compare(const struct num_type *t, struct buffers *m, size_t rows, si
     p.out = m->got;
     for (size_t k = 0; k < n_tables; k++)
         for (size_t n = 1; n <= N_ACT; n += k ? 1 : N_ACT - 1) {
-            memset(m->got, 0x55, N_ACT * rows * sizeof(float));
+            memset(m->got, 0x55, (N_ACT + 1) * rows * sizeof(float));
             p.n_act = n;
             (n == 1 ? tables[k]->one : tables[k]->many)[t->id](&p);
+            for (size_t i = n * rows; i < (N_ACT + 1) * rows; i++) assert_int_equal(((uint8_t *)m->got)[i * sizeof(float)], 0x55);
             if (memcmp(m->got, m->want, n * rows * sizeof(float)))
                 fail_msg("%s %s, %zu x %zu, %zu rows: other bits than portable", tables[k]->name, t->name, rows, cols, n);
         }
@@ -201,7 +202,8 @@ static void quantised_products_have_the_same_bits_in_every_table(void **state) {
     (void)state;
     static const size_t shapes[][2] = {{MAX_ROWS, 256}, {33, 2048}, {16, MAX_COLS}, {7, 512}, {64, 1280}, {49, 96}, {40, 32}};
     struct buffers m = {malloc(MAX_ROWS * MAX_COLS * 2), malloc(N_ACT * MAX_COLS * 2), malloc(N_ACT * MAX_COLS * sizeof(float)),
-                        malloc(N_ACT * MAX_ROWS * sizeof(float)), malloc(N_ACT * MAX_ROWS * sizeof(float)), aligned_alloc(64, KERNELS_SCRATCH)};
+                        malloc(N_ACT * MAX_ROWS * sizeof(float)), malloc((N_ACT + 1) * MAX_ROWS * sizeof(float)),
+                        aligned_alloc(64, KERNELS_SCRATCH)};
     uint64_t seed = 11;
     for (size_t i = 0; i < N_ACT * MAX_COLS; i++) m.x[i] = i % 512 < 40 ? (i % 2 ? 3.0f : -3.0f) : support_random_float(&seed);
     for (size_t t = 0; t < sizeof quantised / sizeof *quantised; t++)
