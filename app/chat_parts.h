@@ -78,7 +78,8 @@ void chat_event(struct chat *c, const char *fmt, ...) __attribute__((format(prin
 void chat_show(struct chat *c);                              /* the whole branch anew */
 void chat_cut(struct chat *c);                               /* what is shown and is no longer on the branch goes */
 uint64_t chat_show_message(struct chat *c, size_t i);        /* message i of the branch, at the end */
-void chat_mark_message(struct chat *c, size_t i);            /* the note at its end */
+/* The note at its end. may_have_siblings: ask the store, which may have to wait for the disk. */
+void chat_mark_message(struct chat *c, size_t i, bool may_have_siblings);
 void chat_show_waiting(struct chat *c);
 void chat_hide_waiting(struct chat *c);
 void chat_show_context(struct chat *c);                      /* where it begins now */

@@ -254,7 +254,7 @@ static void on_reply(struct chat *c, struct worker_event *ev) {
         ui_remove_from(c->ui, c->reply_id);
         c->n_shown = i;
     } else {
-        chat_mark_message(c, i);
+        chat_mark_message(c, i, !c->is_new_message);
     }
     if (worker_event_error(ev)) chat_say_error(c, worker_event_error(ev));
     if (c->result) worker_event_free(&(struct worker_event){.result = c->result});

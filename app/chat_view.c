@@ -74,21 +74,21 @@ static void set_shown(struct chat *c, size_t i, uint64_t id) {
 static bool is_transcript(const struct store_message *m) { return m->role != CHAT_SYSTEM && strcmp(m->finish_reason, STORE_EXAMPLE) != 0; }
 
 /* "cut off", "stopped", "12 tokens", "‹2/3›" */
-static void note_of(const struct chat *c, size_t i, struct buf *out) {
+static void note_of(const struct chat *c, size_t i, bool may_have_siblings, struct buf *out) {
     static const struct { const char *reason, *note; } notes[] = {
         {"cancel", "stopped"}, {"error", "broke off by an error"}, {"length", "reached the limit of tokens"}, {"context", "the context is full"}};
     const struct store_message *m = conversation_message(c->slash.conversation, i);
     for (size_t k = 0; k < sizeof notes / sizeof *notes; k++) if (!strcmp(m->finish_reason, notes[k].reason)) buf_add_text(out, notes[k].note);
     if (m->role == CHAT_ASSISTANT && m->partial && !out->len) buf_add_text(out, "cut off");
-    size_t place, of;
-    conversation_place(c->slash.conversation, i, &place, &of);
+    size_t place = 1, of = 1;
+    if (may_have_siblings) conversation_place(c->slash.conversation, i, &place, &of);
     if (of > 1) buf_printf(out, "%s‹%zu/%zu›", out->len ? " " : "", place, of);
 }
 
-void chat_mark_message(struct chat *c, size_t i) {
+void chat_mark_message(struct chat *c, size_t i, bool may_have_siblings) {
     struct buf note = {0};
     if (i >= c->n_shown || !c->shown[i]) return;
-    note_of(c, i, &note);
+    note_of(c, i, may_have_siblings, &note);
     ui_mark(c->ui, c->shown[i], buf_text(&note));
     buf_free(&note);
 }
@@ -111,7 +111,7 @@ void chat_show(struct chat *c) {
     for (size_t i = 0; i < conversation_count(conversation); i++) {
         if (!is_transcript(conversation_message(conversation, i))) continue;
         chat_show_message(c, i);
-        chat_mark_message(c, i);
+        chat_mark_message(c, i, true);
     }
     chat_show_context(c);
     chat_show_waiting(c);
@@ -197,7 +197,8 @@ void chat_refresh(struct chat *c) {
     struct ui_status st = {.state = state_of(c, now), .used = s.kv.used, .committed = s.kv.committed, .bound = s.kv.bound,
                            .cache_bytes = s.kv.committed_bytes, .cache_type = buf_text(&type), .n_grow = s.kv.n_grow, .n_shrink = s.kv.n_shrink,
                            .rss_bytes = process_rss_bytes(), .room_bytes = s.kv.room_bytes, .room_limit = s.kv.room_limit,
-                           .conversation = buf_text(&name), .persona = c->app->persona ? c->app->persona->name : "", .not_saved = c->not_saved || c->no_save,
+                           .conversation = buf_text(&name), .persona = c->app->persona ? c->app->persona->name : "",
+                           .not_saved = c->not_saved || c->no_save,
                            .event = now < c->event_us ? buf_text(&c->event) : ""};
     if (!loaded || !st.room_limit) st.room_limit = "";
     st.tokens_per_s = c->reply && !c->is_writing ? s.prefill_tps : s.decode_tps;

@@ -144,7 +144,8 @@ int slash_system(struct slash *s, const char *arg, unsigned *todo, struct err *e
     int rc = *arg ? conversation_set_system(s->conversation, arg, e) : 0;
     if (rc) return rc;
     const struct store_message *m = conversation_message(s->conversation, 0);
-    s->print(s->ctx, *arg ? "the system prompt is changed; the next message has the conversation read again" : m->n_text ? m->text : "there is no system prompt");
+    const char *now = m->n_text ? m->text : "there is no system prompt";
+    s->print(s->ctx, *arg ? "the system prompt is changed; the next message has the conversation read again" : now);
     return 0;
 }
 

@@ -105,6 +105,7 @@ int slash_context(struct slash *s, const char *arg, unsigned *todo, struct err *
     }
     if (!out.len) buf_add_text(&out, "nothing has been said yet\n");
     if (any_left) buf_add_text(&out, "- has left the context: the model no longer sees it\n");
-    if (model && worker_get_stats(s->app->worker, &st)) buf_printf(&out, "%u cells used, %u committed, %u bound", st.kv.used, st.kv.committed, st.kv.bound);
+    if (model && worker_get_stats(s->app->worker, &st))
+        buf_printf(&out, "%u cells used, %u committed, %u bound", st.kv.used, st.kv.committed, st.kv.bound);
     return slash_print(s, &out, e);
 }

@@ -70,7 +70,8 @@ int store_read_list(void *arg, struct err *e) {
 int store_read_one(void *arg, struct err *e) {
     struct store_read *c = arg;
     sqlite3_stmt *st;
-    int rc = c->id ? store_sql_prepare(c->sql, &st, e, CONVERSATIONS "AND c.id = ?", "i", c->id) : store_sql_prepare(c->sql, &st, e, CONVERSATIONS NEWEST "LIMIT 1", "");
+    int rc = c->id ? store_sql_prepare(c->sql, &st, e, CONVERSATIONS "AND c.id = ?", "i", c->id)
+                   : store_sql_prepare(c->sql, &st, e, CONVERSATIONS NEWEST "LIMIT 1", "");
     if (!rc) rc = read_conversations(c->sql, st, &c->conversation, &c->n, e);
     if (rc || c->n) return rc;
     if (!c->id) return err_set(e, ERR_FILE, "there is no saved conversation yet in %s", c->sql->path);
