@@ -306,6 +306,17 @@ static int set_text(struct store_message *m, const char *t, size_t n, struct err
     return 0;
 }
 
+/* A name for a conversation that has none, from the first thing that was said. */
+static void give_title(struct conversation *c) {
+    size_t i = 0;
+    while (i < c->n && !is_said_by_user(&c->entry[i].m)) i++;
+    if (c->row.title[0] || i == c->n) return;
+    struct buf title = {0};
+    conversation_make_title(c->entry[i].m.text, TITLE_COLUMNS, &title);
+    if (title.len) conversation_set_title(c, buf_text(&title), NULL);
+    buf_free(&title);
+}
+
 int conversation_extend(struct conversation *c, const char *text, size_t n, double now_us, struct err *e) {
     struct entry *x = last_entry(c);
     if (!c->replying) return 0;
@@ -314,6 +325,7 @@ int conversation_extend(struct conversation *c, const char *text, size_t n, doub
     int rc = set_text(&x->m, buf_text(&c->stream), c->stream.len, e);
     if (rc) return rc;
     c->saved_us = now_us;
+    give_title(c);
     update_row(c, x);
     return 0;
 }
@@ -360,17 +372,6 @@ static int set_reply(struct conversation *c, const struct reply *r, struct err *
     m->finish_reason = finish;
     m->partial = r->finish == FINISH_CANCEL || r->finish == FINISH_ERROR;
     return 0;
-}
-
-/* A name for a conversation that has none, from the first thing that was said. */
-static void give_title(struct conversation *c) {
-    size_t i = 0;
-    while (i < c->n && !is_said_by_user(&c->entry[i].m)) i++;
-    if (c->row.title[0] || i == c->n) return;
-    struct buf title = {0};
-    conversation_make_title(c->entry[i].m.text, TITLE_COLUMNS, &title);
-    if (title.len) conversation_set_title(c, buf_text(&title), NULL);
-    buf_free(&title);
 }
 
 int conversation_finish(struct conversation *c, const struct reply *r, store_ticket *ticket, struct err *e) {

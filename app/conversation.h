@@ -60,7 +60,7 @@ int conversation_continue_reply(struct conversation *c, uint64_t fingerprint, st
 /* More text of it (n may be 0: time has passed), written at once the first time, then every CONVERSATION_SAVE_US. now_us: a clock that only runs forward. */
 int conversation_extend(struct conversation *c, const char *text, size_t n, double now_us, struct err *e);
 /* Ends it with what the engine says (of a continued one, the new part): text, ids, finish reason, timings; it stays partial after a cancel or an error. A reply without any
- * text that was cancelled or failed is dropped. The first reply gives the conversation its title. */
+ * text that was cancelled or failed is dropped. The first reply gives the conversation its title, when it begins. */
 int conversation_finish(struct conversation *c, const struct reply *r, store_ticket *ticket, struct err *e);
 void conversation_drop_reply(struct conversation *c); /* as if it had not been begun */
 /* Takes back the last message, a user's that was refused, as if it had not been said. */

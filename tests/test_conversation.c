@@ -267,6 +267,7 @@ static void a_reply_cut_off_by_a_crash_is_partial(void **state) {
     store_conversation_free(&row);
     expect_prompt(c, "u:tell|a:Once upon|");
     assert_true(conversation_message(c, 2)->partial);
+    assert_string_equal(conversation_row(c)->title, "tell");
     conversation_close(c);
 }
 
