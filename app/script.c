@@ -93,7 +93,6 @@ static void say_progress(struct script *s, const struct worker_event *ev) {
 }
 
 static void say_cache(struct script *s, const struct kv_event *ev) {
-    if (ev->kind == KV_EVENT_GROW && !ev->cells_before) return; /* the opening: the start event tells what there is */
     if (s->form == FORM_JSONL) print_json(s, report_cache(ev));
     switch (ev->kind) {
     case KV_EVENT_GROW:

@@ -212,8 +212,8 @@ struct kv_event {
     double us;                   /* what it took */
     const char *reason;          /* static text: "full", "asked for", "cleared", "budget", ... */
 };
-/* Copies events with a number above after into ev[0..max), oldest first; returns how many. The last 256 are kept. A sliding
- * window is told of at its first token and then once for every 256; kv_stats counts each. */
+/* Copies events with a number above after into ev[0..max), oldest first; returns how many. The last 256 are kept. Opening is
+ * no event. A sliding window is told of at its first token and then once for every 256; kv_stats counts each. */
 size_t kv_events(const struct kv *c, uint64_t after, struct kv_event *ev, size_t max);
 
 struct kv_stats {

@@ -141,7 +141,8 @@ int kv_growth_make(struct kv *c, uint32_t cells, bool exact, const char *reason,
     if (want > most) want = (uint32_t)most; /* grow by less */
     if (commit(c, want) && (want == least || commit(c, least))) return refuse(c, least, since, NULL, e);
     c->refused_us = 0;
-    kv_event_size(c, KV_EVENT_GROW, before, bytes_before, since, reason);
+    if (before) kv_event_size(c, KV_EVENT_GROW, before, bytes_before, since, reason);
+    else kv_stats_publish(c); /* opening is no growth */
     return 0;
 }
 
