@@ -494,6 +494,37 @@ static void the_figures_are_those_of_what_happened(void **state) {
     free(id);
 }
 
+static void the_64_logits_after_a_resume_are_those_of_a_session_never_closed(void **state) {
+    (void)state;
+    static const char *const names[] = {"tests/vectors/qwen3-q4_0.gguf", "tests/vectors/llama-yarn-f32.gguf"};
+    int32_t *id = some_prompt(300);
+    for (size_t i = 0; i < 4; i++) { /* each model with room for all, and long past its bound, with offsets */
+        struct session_options o = {.keep = 4, .n_threads = 1, .bound = i < 2 ? 512 : 100, .n_ubatch = 40};
+        struct bench a, b;
+        struct err e = {0};
+        bench_open(&a, names[i % 2], &o);
+        bench_open(&b, names[i % 2], &o);
+        float *all = malloc((size_t)300 * 264 * sizeof *all);
+        assert_int_equal(session_logits(a.s, id, 300, 40, all, &e), 0);
+        free(all);
+        assert_non_null(support_folder_make());
+        if (session_save(a.s, support_folder_path("saved"), NULL, &e)) fail_msg("%s", e.text);
+        if (session_load(b.s, support_folder_path("saved"), NULL, &e)) fail_msg("%s", e.text);
+        for (int t = 0; t < 64; t++) {
+            struct bench *both[] = {&a, &b};
+            for (int k = 0; k < 2; k++) {
+                struct session_batch next = {
+                    .token = id + t, .n = 1, .first = (size_t)-1, .logits = both[k]->s->logits};
+                if (session_compute(both[k]->s, &next, &e)) fail_msg("%s", e.text);
+            }
+            assert_memory_equal(a.s->logits, b.s->logits, 264 * sizeof(float));
+        }
+        support_folder_remove();
+        bench_close(&a), bench_close(&b);
+    }
+    free(id);
+}
+
 /* Asks for the figures until the reply is there. */
 static atomic_bool asking;
 static void *ask(void *session) {
@@ -543,6 +574,7 @@ int main(void) {
         cmocka_unit_test(a_seed_draws_the_same_reply_again),
         cmocka_unit_test(what_cannot_be_answered_is_refused_with_a_reason),
         cmocka_unit_test(grown_and_fixed_caches_have_the_same_logits_in_both_types),
+        cmocka_unit_test(the_64_logits_after_a_resume_are_those_of_a_session_never_closed),
         cmocka_unit_test(the_figures_are_those_of_what_happened),
         cmocka_unit_test(the_figures_may_be_asked_for_by_another_thread_while_a_reply_is_written),
     };
