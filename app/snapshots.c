@@ -45,10 +45,11 @@ static int by_age(const void *a, const void *b) {
     return (x->id > y->id) - (x->id < y->id);
 }
 
-/* What a save that was cut off by a crash left behind: "12.kv.tmp", untouched for an hour. */
+/* What a save that was cut off by a crash left behind: "12.kv.tmp4711" (the program's number), untouched for an hour. */
 static bool is_left_over(const char *name, const struct stat *st) {
-    const char *end = strstr(name, ".kv.tmp");
-    return end && !end[7] && strspn(name, "0123456789") == (size_t)(end - name) && time(NULL) - st->st_mtim.tv_sec > 3600;
+    const char *digits = "0123456789", *end = name + strspn(name, digits);
+    if (strncmp(end, ".kv.tmp", 7) || end[7 + strspn(end + 7, digits)]) return false;
+    return time(NULL) - st->st_mtim.tv_sec > 3600;
 }
 
 /* All snapshots, oldest first; what is left over goes at once. NULL: none, or no memory. The caller frees. */

@@ -209,7 +209,7 @@ int kv_save(struct kv *c, int seq, const char *path, const struct kv_snapshot_in
     struct buf temp = {0};
     uint64_t n = 0;
     int rc = 0;
-    if (buf_printf(&temp, "%s.tmp", path)) return err_set(e, ERR_MEMORY, "no memory to save %s", path);
+    if (buf_printf(&temp, "%s.tmp%ld", path, (long)getpid())) return err_set(e, ERR_MEMORY, "no memory to save %s", path);
     int fd = open(temp.data, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
     if (fd < 0)
         rc = err_set(e, ERR_FAILED, "%s", strerror(errno));

@@ -60,16 +60,16 @@ static void the_conversation_in_use_is_kept_and_so_are_other_files(void **state)
     put("8.kv", 100, 2);
     put("notes.kv", 1000, 1);
     put("9.kv.part", 1000, 1);
-    put("10.kv.tmp", 1000, 1);
-    put("11.kv.tmp", 1000, (long)time(NULL));
+    put("10.kv.tmp4711", 1000, 1);
+    put("11.kv.tmp4711", 1000, (long)time(NULL));
     put("12", 1000, 1);
     assert_int_equal(snapshots_trim(folder, 1, 7), 1);
     assert_true(is_there("7.kv"));
     assert_false(is_there("8.kv"));
     assert_true(is_there("notes.kv"));
     assert_true(is_there("9.kv.part"));
-    assert_false(is_there("10.kv.tmp"));
-    assert_true(is_there("11.kv.tmp")); /* it may be being written */
+    assert_false(is_there("10.kv.tmp4711"));
+    assert_true(is_there("11.kv.tmp4711")); /* it may be being written */
     assert_true(is_there("12"));
     snapshots_remove(folder, 7);
     assert_false(is_there("7.kv"));
