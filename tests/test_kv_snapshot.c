@@ -328,7 +328,7 @@ static void a_save_that_fails_leaves_the_old_file(void **state) {
     save(c, 0, path);
     size_t n, m;
     uint8_t *before = read_all(path, &n);
-    char temp[310];
+    char temp[320];
     snprintf(temp, sizeof temp, "%s.tmp%ld", path, (long)getpid());
     assert_int_equal(mkdir(temp, 0700), 0); /* the temporary file cannot be made */
     struct err e = {0};
@@ -354,7 +354,7 @@ static void a_disk_that_fills_up_at_any_byte_leaves_the_old_file(void **state) {
     struct rlimit old, low;
     assert_int_equal(getrlimit(RLIMIT_FSIZE, &old), 0);
     void (*was)(int) = signal(SIGXFSZ, SIG_IGN);
-    char temp[310];
+    char temp[320];
     snprintf(temp, sizeof temp, "%s.tmp%ld", path, (long)getpid());
     for (size_t most = 0; most < n; most += 4999) {
         struct err e = {0};
