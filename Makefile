@@ -33,8 +33,9 @@ SAN       ?=
 CPPFLAGS  += -D_GNU_SOURCE -DKVETCH_VERSION='"$(VERSION)"' -I.
 CFLAGS    += -std=c11 $(WARN) $(OPT) $(SAN) -ffp-contract=off -pthread
 PKGS      := ncursesw readline openblas yaml-0.1 sqlite3 libpcre2-8 libutf8proc libxxhash libcjson
-PKG_FLAGS := $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
-LIBS      := $(shell pkg-config --libs $(PKGS) 2>/dev/null) -lm -ldl -pthread
+# Asked for at first use and once: in `make deps run` the libraries are not there yet when this file is read.
+PKG_FLAGS  = $(eval PKG_FLAGS := $$(shell pkg-config --cflags $(PKGS)))$(PKG_FLAGS)
+LIBS       = $(eval LIBS := $$(shell pkg-config --libs $(PKGS)) -lm -ldl -pthread)$(LIBS)
 
 # Instruction sets are chosen at run time: only these files may use them.
 %_avx2.o:   ISA := -mavx2 -mfma -mf16c
@@ -89,6 +90,10 @@ run: $(BUILD)/kvetch ## build and open a chat: make run MODEL=file.gguf
 	  echo "kvetch needs a model for now: make run MODEL=file.gguf (any llama, qwen2 or qwen3 GGUF)"; \
 	else exec $(BUILD)/kvetch -m "$(MODEL)" $(ARGS); fi
 
+# Beside other goals deps comes first, also under -j.
+ifneq ($(filter deps,$(MAKECMDGOALS)),)
+$(OBJ) $(TESTS:=.o) $(SUPPORT) $(BENCHES:=.o): | deps
+endif
 deps: ## install the Debian packages that are missing
 	@sh tests/deps.sh $(PACKAGES) </dev/null
 
