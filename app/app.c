@@ -15,23 +15,6 @@ int app_open(struct app *a, int argc, char **argv, const char **words, size_t *n
     return rc ? rc : settings_parse_args(a->settings, argc, argv, words, n_words, e);
 }
 
-/* The file that --config names must be there; the usual one need not. */
-static int read_config(struct app *a, struct err *e) {
-    struct buf path = {0};
-    struct yaml_node *doc = NULL;
-    const char *named = settings_text(a->settings, SET_CONFIG);
-    int rc = 0;
-    if (named) rc = buf_add_text(&path, named);
-    else rc = paths_home(PATH_CONFIG, "config.yaml", &path, e);
-    if (!rc && (named || paths_is_file(buf_text(&path)))) {
-        rc = yaml_read(&doc, buf_text(&path), e);
-        if (!rc) rc = settings_apply_yaml(a->settings, doc, buf_text(&path), ORIGIN_CONFIG, NULL, e);
-    }
-    yaml_node_free(doc);
-    buf_free(&path);
-    return rc;
-}
-
 static int find_folders(struct app *a, struct err *e) {
     struct buf data = {0}, cache = {0};
     const char *named = settings_text(a->settings, SET_DATA);
@@ -49,10 +32,19 @@ static int find_folders(struct app *a, struct err *e) {
     return rc;
 }
 
+/* The name lives in settings that the persona replaces by its own. */
+static int open_persona(struct app *a, struct err *e) {
+    const char *given = settings_text(a->settings, SET_PERSONA);
+    char *name = given ? strdup(given) : NULL;
+    if (given && !name) return err_set(e, ERR_MEMORY, "no memory for the persona");
+    int rc = name ? persona_open(&a->persona, name, a->settings, e) : 0;
+    free(name);
+    return rc;
+}
+
 int app_configure(struct app *a, struct err *e) {
-    const char *persona = settings_text(a->settings, SET_PERSONA);
-    int rc = read_config(a, e);
-    if (!rc && persona) rc = persona_open(&a->persona, persona, a->settings, e);
+    int rc = settings_apply_config(a->settings, e);
+    if (!rc) rc = open_persona(a, e);
     return rc ? rc : find_folders(a, e);
 }
 

@@ -1,4 +1,5 @@
 /* main: the program's entry: what was asked for, and the exit status. Only this file exits. */
+#include <fcntl.h>
 #include <locale.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -81,10 +82,19 @@ static int run(struct app *a, int argc, char **argv, int *status, struct err *e)
     return rc;
 }
 
+/* A program may be started without some of descriptors 0, 1 and 2, and what it opens next would take their places: a pipe of its own
+ * would be its stdin. A missing stdin is empty, what is written to a missing stdout fails as it should, stderr is lost. */
+static void fill_descriptors(void) {
+    static const int MODE[] = {O_RDONLY, O_RDONLY, O_WRONLY};
+    for (int fd = 0; fd <= STDERR_FILENO; fd++)
+        if (fcntl(fd, F_GETFD) < 0) open("/dev/null", MODE[fd]); /* the lowest that is free, which is fd */
+}
+
 int main(int argc, char **argv) {
     struct app a = {0};
     struct err e = {0};
     int status = 0;
+    fill_descriptors();
     engine_prepare_process(argv);
     setlocale(LC_CTYPE, "");
     signal(SIGPIPE, SIG_IGN); /* a closed pipe is an error of the write that meets it */

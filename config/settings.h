@@ -77,7 +77,7 @@ const char *settings_where(const struct settings *s, enum setting_id id); /* "de
 bool settings_bool(const struct settings *s, enum setting_id id);
 int64_t settings_int(const struct settings *s, enum setting_id id);      /* INT, SIZE; CHOICE: index */
 double settings_real(const struct settings *s, enum setting_id id);
-const char *settings_text(const struct settings *s, enum setting_id id); /* TEXT, PATH, CHOICE, FORM, OPTIONAL; NULL: unset. Borrowed until the next set */
+const char *settings_text(const struct settings *s, enum setting_id id); /* TEXT, PATH, CHOICE, FORM, OPTIONAL; NULL: unset. Borrowed until settings change in any way */
 size_t settings_list(const struct settings *s, enum setting_id id, const char *const **items);
 void settings_print(const struct settings *s, enum setting_id id, struct buf *out); /* the value as a user would write it */
 

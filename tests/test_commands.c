@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cJSON.h>
@@ -196,6 +197,46 @@ static void config_says_where_each_value_came_from(void **state) {
     cJSON_Delete(all);
 }
 
+/* Puts text where the program looks for its configuration. */
+static void write_config(const char *text) {
+    char folder[300];
+    snprintf(folder, sizeof folder, "%s", support_folder_path("kvetch"));
+    struct err e = {0};
+    if (paths_make_folder(folder, &e) || paths_write_private(support_folder_path("kvetch/config.yaml"), text, strlen(text), &e)) fail_msg("%s", e.text);
+}
+
+static void a_persona_is_found_beside_a_configuration_file(void **state) {
+    (void)state;
+    struct program_run r;
+    write_config("sampling: {temp: 0.25}\n");
+    RUN(&r, "config", "-P", "assistant");
+    if (r.status) fail_msg("%s", buf_text(&r.err));
+    assert_non_null(strstr(buf_text(&r.out), "0.25"));
+    program_run_free(&r);
+    remove(support_folder_path("kvetch/config.yaml"));
+}
+
+/* A shell's line, with $K for the program. */
+static int shell(const char *line) {
+    char whole[900];
+    const char *k = getenv("KVETCH");
+    snprintf(whole, sizeof whole, "K=%s; HOME=%s; export HOME; unset XDG_CONFIG_HOME XDG_DATA_HOME XDG_CACHE_HOME; %s", k && *k ? k : "build/kvetch",
+             support_folder_path(""), line);
+    int status = system(whole);
+    assert_true(WIFEXITED(status));
+    return WEXITSTATUS(status);
+}
+
+static void what_the_program_opens_never_takes_the_place_of_a_closed_stdin_or_stdout(void **state) {
+    (void)state;
+    need_model();
+    char line[600];
+    snprintf(line, sizeof line, "$K -q --temp 0 -n 2 -m '%s' -p x <&- >/dev/null", model);
+    assert_int_equal(shell(line), 0);
+    snprintf(line, sizeof line, "$K -q --temp 0 -n 2 -m '%s' -p x <&- >&- 2>&-", model);
+    assert_int_equal(shell(line), 1);
+}
+
 static void personas_lists_the_shipped_ones(void **state) {
     (void)state;
     cJSON *all = JSON(NULL, "personas", "--json"), *row;
@@ -267,6 +308,8 @@ int main(void) {
         cmocka_unit_test(bench_refuses_what_is_no_depth_and_no_test),
         cmocka_unit_test(list_without_a_store_is_empty_and_makes_none),
         cmocka_unit_test(config_says_where_each_value_came_from),
+        cmocka_unit_test(a_persona_is_found_beside_a_configuration_file),
+        cmocka_unit_test(what_the_program_opens_never_takes_the_place_of_a_closed_stdin_or_stdout),
         cmocka_unit_test(personas_lists_the_shipped_ones),
         cmocka_unit_test(help_knows_every_command_and_flag),
         cmocka_unit_test(the_manual_page_names_every_command_setting_and_slash_command),
