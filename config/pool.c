@@ -1,6 +1,6 @@
 /* pool: see pool.h.
  *
- * A run is announced by raising `epoch`; the last thread to end a run, or to come to a barrier, says so likewise. Whoever waits
+ * A run is announced by raising `epoch`; the last thread to end a run says so likewise. Whoever waits
  * for such a counter spins for some microseconds, then offers its processor to others a few times, then sleeps in the
  * kernel (futex), so that more threads than free processors cost sleep and not spinning.
  *
@@ -37,10 +37,8 @@ static int entry_joined(uint64_t entry) { return (int)(entry & (ENTRY_CLOSED - 1
 struct pool {
     struct signal epoch;   /* the number of the newest run; raised to start it */
     struct signal done;    /* raised when the last worker may have ended a run */
-    struct signal passed;  /* raised when all have come to a barrier */
     _Alignas(64) _Atomic uint64_t entry; /* number of the run, ENTRY_CLOSED, workers that have joined */
     _Alignas(64) atomic_int finished;    /* of those, how many have ended */
-    _Alignas(64) atomic_int arrived;     /* threads waiting at the barrier */
     _Alignas(64) int n_threads;
     void (*fn)(void *arg, int ith, int nth); /* NULL: end */
     void *arg;
@@ -174,17 +172,6 @@ void pool_run_any(struct pool *p, void (*fn)(void *arg, int ith, int nth), void 
     if (p->n_threads > 1) run_start(p, fn, arg);
     fn(arg, 0, p->n_threads);
     if (p->n_threads > 1) run_end(p, entry_joined(atomic_fetch_or(&p->entry, ENTRY_CLOSED)));
-}
-
-void pool_barrier(struct pool *p) {
-    if (p->n_threads == 1) return;
-    unsigned passed = atomic_load_explicit(&p->passed.value, memory_order_acquire);
-    if (atomic_fetch_add(&p->arrived, 1) == p->n_threads - 1) {
-        atomic_store(&p->arrived, 0);
-        signal_raise(&p->passed);
-    } else {
-        signal_wait(&p->passed, passed);
-    }
 }
 
 void pool_share(size_t n, size_t unit, int ith, int nth, size_t *from, size_t *to) {

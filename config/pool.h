@@ -20,11 +20,8 @@ int pool_threads(const struct pool *p);
 void pool_run(struct pool *p, void (*fn)(void *arg, int ith, int nth), void *arg);
 
 /* The same for a fn that shares its work out as threads come for it: it is called in the calling thread, and in each other
- * thread that comes before that call has returned. So a thread that the system keeps waiting is not waited for. No pool_barrier inside. */
+ * thread that comes before that call has returned. So a thread that the system keeps waiting is not waited for. */
 void pool_run_any(struct pool *p, void (*fn)(void *arg, int ith, int nth), void *arg);
-
-/* Inside fn: waits until all threads of this run have come here. */
-void pool_barrier(struct pool *p);
 
 /* Splits n items into nth shares in whole multiples of unit; share ith is [*from, *to). */
 void pool_share(size_t n, size_t unit, int ith, int nth, size_t *from, size_t *to);

@@ -13,6 +13,7 @@
 
 #define GROUP_RUNS 4u                          /* runs merged to a group: a task's share where rows are few */
 #define GROUP_CELLS (GROUP_RUNS * ATTENTION_RUN)
+#define SERIAL_WORK 65536u                       /* products that one thread does sooner than it wakes another */
 #define SPLIT_ROWS 4u                            /* up to here the groups of a head may go to different threads */
 
 /* A tile's running softmax: greatest score, sum of exponents, weighted values. Rows of acc are acc_stride floats. */
@@ -336,18 +337,29 @@ static void run_task(struct attention *a, size_t task, struct thread_scratch *s)
     else task_whole(a, &t, s);
 }
 
-static void run_thread(void *arg, int ith, int nth) {
+/* A run takes items one after the other by whichever thread comes for them: which thread has an item does not reach its bits. */
+static bool take(struct attention *a, size_t n, size_t *item) {
+    *item = atomic_fetch_add_explicit(&a->next, 1, memory_order_relaxed);
+    return *item < n;
+}
+
+static void take_rows(void *arg, int ith, int nth) {
     struct attention *a = arg;
-    struct thread_scratch *s = &a->scratch[ith];
-    size_t from, to;
-    pool_share(a->n_rows, 1, ith, nth, &from, &to);
-    turn_queries(a, from, to);
-    pool_barrier(a->pool);
-    for (size_t task; (task = atomic_fetch_add_explicit(&a->next, 1, memory_order_relaxed)) < a->n_tasks;) run_task(a, task, s);
-    if (!a->is_split) return;
-    pool_barrier(a->pool);
-    pool_share(a->n_rows * a->shape.n_heads, 1, ith, nth, &from, &to);
-    merge_split(a, s, from, to);
+    (void)ith, (void)nth;
+    for (size_t row; take(a, a->n_rows, &row);) turn_queries(a, row, row + 1);
+}
+
+static void take_tasks(void *arg, int ith, int nth) {
+    struct attention *a = arg;
+    (void)nth;
+    for (size_t task; take(a, a->n_tasks, &task);) run_task(a, task, &a->scratch[ith]);
+}
+
+/* Runs fn in all threads, or in this one alone where waking others costs more than they would do. */
+static void share(struct attention *a, void (*fn)(void *arg, int ith, int nth), size_t work) {
+    atomic_store_explicit(&a->next, 0, memory_order_relaxed);
+    if (work < SERIAL_WORK) fn(a, 0, 1);
+    else pool_run_any(a->pool, fn, a);
 }
 
 void attention_run(struct attention *a, const struct kv_view *v, const struct kv_layout *layout, uint32_t layer, const float *q, size_t q_stride,
@@ -362,6 +374,8 @@ void attention_run(struct attention *a, const struct kv_view *v, const struct kv
     a->n_tiles = (n_rows + a->rows_per_tile - 1) / a->rows_per_tile;
     a->is_split = n_rows <= SPLIT_ROWS;
     a->n_tasks = a->n_tiles * a->shape.n_kv_heads * (a->is_split ? a->n_groups : 1);
-    atomic_store_explicit(&a->next, 0, memory_order_relaxed);
-    pool_run(a->pool, run_thread, a);
+    size_t numbers = n_rows * a->shape.n_heads * a->shape.head_dim_k;
+    share(a, take_rows, numbers * v->n_offsets * 8);
+    share(a, take_tasks, numbers * v->n_cells);
+    if (a->is_split) merge_split(a, &a->scratch[0], 0, n_rows * a->shape.n_heads);
 }

@@ -44,9 +44,7 @@ static void the_environment_lowers_the_instruction_set_and_never_raises_it(void 
 }
 
 struct counts {
-    struct pool *pool;
     atomic_int calls, wrong;
-    atomic_int phase[64];
     int nth;
 };
 
@@ -116,30 +114,6 @@ static void shared_work_is_done_whoever_comes(void **state) {
     }
 }
 
-static void meet_often(void *arg, int ith, int nth) {
-    struct counts *c = arg;
-    for (int i = 0; i < 64; i++) {
-        if (i == 10 && ith == nth - 1) work();
-        atomic_fetch_add(&c->phase[i], 1);
-        pool_barrier(c->pool);
-        if (atomic_load(&c->phase[i]) != nth) atomic_fetch_add(&c->wrong, 1);
-    }
-}
-
-static void nobody_passes_a_barrier_before_all_have_come(void **state) {
-    (void)state;
-    for (int n = 1; n <= 4; n++) {
-        struct counts c = {.nth = n};
-        assert_int_equal(pool_open(&c.pool, n, NULL), 0);
-        for (int i = 0; i < 20; i++) {
-            for (int k = 0; k < 64; k++) atomic_store(&c.phase[k], 0);
-            pool_run(c.pool, meet_often, &c);
-        }
-        assert_int_equal(atomic_load(&c.wrong), 0);
-        pool_close(c.pool);
-    }
-}
-
 static void shares_cover_everything_once_in_whole_units(void **state) {
     (void)state;
     for (size_t n = 0; n < 200; n += 7)
@@ -167,7 +141,6 @@ int main(void) {
         cmocka_unit_test(the_processor_has_a_name_a_count_and_an_instruction_set),
         cmocka_unit_test(every_thread_runs_the_function_once_in_each_run),
         cmocka_unit_test(shared_work_is_done_whoever_comes),
-        cmocka_unit_test(nobody_passes_a_barrier_before_all_have_come),
         cmocka_unit_test(shares_cover_everything_once_in_whole_units),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
