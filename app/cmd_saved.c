@@ -7,11 +7,7 @@
 #include "app/command.h"
 #include "app/json.h"
 #include "config/paths.h"
-
-/* A title on one line, for a table whose columns are split at tabs. */
-static void add_title(struct buf *out, const char *title) {
-    for (; *title; title++) buf_add_char(out, *title == '\t' || *title == '\n' ? ' ' : *title);
-}
+#include "config/utf8.h"
 
 static void add_row(struct buf *out, const struct store_conversation *c, bool for_people) {
     char when[32];
@@ -24,7 +20,7 @@ static void add_row(struct buf *out, const struct store_conversation *c, bool fo
         strftime(when, sizeof when, "%Y-%m-%dT%H:%M:%SZ", gmtime_r(&t, &tm));
         buf_printf(out, "%lld\t%s\t%lld\t", (long long)c->id, when, (long long)c->n_turns);
     }
-    add_title(out, c->title);
+    utf8_add_line(c->title, out); /* columns are split at tabs */
     buf_add_char(out, '\n');
 }
 

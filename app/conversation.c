@@ -21,6 +21,7 @@ struct entry {
 
 struct conversation {
     struct store *store; /* NULL: never saved */
+    bool unsaved;        /* the store is only read */
     struct store_conversation row;
     store_ticket row_added, row_updated;
     bool row_asked, row_is_added;
@@ -71,6 +72,10 @@ static void cut(struct conversation *c, size_t n) {
 
 /* ---- rows ---------------------------------------------------------------------------------------------------- */
 
+bool conversation_is_saved(const struct conversation *c) { return c->store && !c->unsaved; }
+
+void conversation_keep_unsaved(struct conversation *c) { c->unsaved = true; }
+
 /* Whether a write was asked for and has failed by now. */
 static bool has_failed(struct conversation *c, store_ticket t) { return t && store_is_done(c->store, t) && store_wait(c->store, t, NULL); }
 
@@ -104,7 +109,7 @@ static store_ticket write_entry(struct conversation *c, size_t i) {
 
 /* Queues every row of the branch that is not in the store. Returns the last ticket; 0: nothing was to be written, or there is no store. */
 static store_ticket write_rows(struct conversation *c) {
-    if (!c->store) return 0;
+    if (!conversation_is_saved(c)) return 0;
     store_ticket last = 0;
     write_row(c);
     for (size_t i = 0; i < c->n; i++) {
@@ -116,14 +121,14 @@ static store_ticket write_rows(struct conversation *c) {
 
 /* An entry's text or marks have changed. */
 static store_ticket update_row(struct conversation *c, struct entry *x) {
-    if (!c->store || !c->row_asked) return 0;
+    if (!conversation_is_saved(c) || !c->row_asked) return 0;
     store_ticket t = write_rows(c);
     if (t && t == x->added) return t; /* was just added as it is now */
     return x->updated = store_update_message(c->store, &x->m);
 }
 
 static void update_conversation(struct conversation *c) {
-    if (c->store && c->row_asked) c->row_updated = store_update_conversation(c->store, &c->row);
+    if (conversation_is_saved(c) && c->row_asked) c->row_updated = store_update_conversation(c->store, &c->row);
 }
 
 /* The branch was cut: its end is the head now. */
@@ -139,10 +144,11 @@ int conversation_new(struct conversation **out, struct store *s, const struct co
     struct conversation *c = calloc(1, sizeof *c);
     if (!c) return err_set(e, ERR_MEMORY, "no memory for a conversation");
     c->store = s;
-    struct store_conversation row = {.title = (char *)start->title, .persona = (char *)start->persona, .model = (char *)start->model,
+    struct store_conversation row = {.persona = (char *)start->persona, .model = (char *)start->model,
                                      .settings = (char *)start->settings};
     const char *system = start->system ? start->system : "";
     int rc = store_conversation_copy(&c->row, &row, e);
+    if (!rc && start->title) rc = conversation_set_title(c, start->title, e);
     if (!rc) rc = append(c, CHAT_SYSTEM, system, strlen(system), "", e);
     for (size_t i = 0; !rc && i < start->n_examples; i++) {
         const struct persona_example *x = &start->example[i];
@@ -185,8 +191,14 @@ int conversation_open(struct conversation **out, struct store *s, int64_t id, st
     return rc;
 }
 
+/* A row that was begun, and nothing said in it. */
+static bool is_unused(const struct conversation *c) {
+    return c->row_asked && !c->has_turn && c->n && !c->entry[0].added && !c->entry[0].is_added;
+}
+
 void conversation_close(struct conversation *c) {
     if (!c) return;
+    if (conversation_is_saved(c) && is_unused(c)) store_delete_conversation(c->store, c->row.id);
     cut(c, 0);
     free(c->entry);
     free(c->prompt);
@@ -254,6 +266,10 @@ int conversation_prompt(struct conversation *c, uint64_t fingerprint, const stru
 }
 
 /* ---- a turn -------------------------------------------------------------------------------------------------- */
+
+void conversation_begin_row(struct conversation *c) {
+    if (conversation_is_saved(c)) write_row(c);
+}
 
 int conversation_add_user(struct conversation *c, const char *text, size_t n, store_ticket *ticket, struct err *e) {
     *ticket = 0;
@@ -393,7 +409,7 @@ int conversation_finish(struct conversation *c, const struct reply *r, store_tic
 /* Takes the last entry from the branch and its row from the store. */
 static void delete_last(struct conversation *c) {
     struct entry *x = last_entry(c);
-    if (c->store && (x->added || x->is_added)) store_delete_message(c->store, c->row.id, x->m.id);
+    if (conversation_is_saved(c) && (x->added || x->is_added)) store_delete_message(c->store, c->row.id, x->m.id);
     cut(c, c->n - 1);
     c->row.head = c->n ? c->entry[c->n - 1].m.id : 0;
 }
@@ -412,7 +428,7 @@ void conversation_take_back(struct conversation *c) {
     struct entry *x = last_entry(c);
     if (!x || !is_said_by_user(&x->m)) return;
     delete_last(c);
-    if (!c->store || !c->row_asked || c->has_turn || conversation_n_turns(c)) return;
+    if (!conversation_is_saved(c) || !c->row_asked || c->has_turn || conversation_n_turns(c)) return;
     store_delete_conversation(c->store, c->row.id);
     c->row.id = c->row.head = 0;
     c->row_asked = c->row_is_added = false;
@@ -469,7 +485,9 @@ static int replace_text(char **text, const char *by, struct err *e) {
 }
 
 int conversation_set_title(struct conversation *c, const char *title, struct err *e) {
-    int rc = replace_text(&c->row.title, title, e);
+    struct buf line = {0};
+    int rc = utf8_add_line(title, &line) ? err_set(e, ERR_MEMORY, "no memory for a title") : replace_text(&c->row.title, buf_text(&line), e);
+    buf_free(&line);
     if (!rc) update_conversation(c);
     return rc;
 }
@@ -489,7 +507,7 @@ int conversation_set_model(struct conversation *c, const char *persona, const ch
 
 /* ---- the store ----------------------------------------------------------------------------------------------- */
 
-bool conversation_diverged(struct conversation *c) { return c->store && c->row.id > 0 && store_diverged(c->store, c->row.id); }
+bool conversation_diverged(struct conversation *c) { return conversation_is_saved(c) && c->row.id > 0 && store_diverged(c->store, c->row.id); }
 
 int conversation_make_title(const char *text, size_t columns, struct buf *out) {
     text += strspn(text, " \t\r\n");

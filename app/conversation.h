@@ -28,10 +28,14 @@ struct conversation_start {
     size_t n_examples;
 };
 
-/* A conversation that nothing has been said in. s may be NULL: it is never saved. Everything is copied. ERR_MEMORY. */
+/* A conversation that nothing has been said in. s may be NULL: it is never saved. Everything is copied; of a title what fits on a line of a screen.
+ * ERR_MEMORY. */
 int conversation_new(struct conversation **out, struct store *s, const struct conversation_start *start, struct err *e);
 /* A saved one, with the branch that its head is on. A reply that was cut off before its first character is left out. ERR_FILE: there is none. */
 int conversation_open(struct conversation **out, struct store *s, int64_t id, struct err *e);
+/* From now on nothing of it is written, though a saved one goes on from what the store has. */
+void conversation_keep_unsaved(struct conversation *c);
+bool conversation_is_saved(const struct conversation *c); /* its changes go to a store (which may fail) */
 void conversation_close(struct conversation *c); /* the store may still be writing; NULL is fine */
 
 /* ---- what it holds ---- */
@@ -50,6 +54,9 @@ void conversation_place(const struct conversation *c, size_t i, size_t *place, s
 int conversation_prompt(struct conversation *c, uint64_t fingerprint, const struct chat_message **message, size_t *n, size_t *first, struct err *e);
 
 /* ---- a turn ---- */
+/* Gives it its row and id now instead of with the first message: conversation_row(c)->id is above 0 after a success. Nothing where it
+ * is not saved; a row in which nothing comes to be said goes with conversation_close. */
+void conversation_begin_row(struct conversation *c);
 /* Appends a user's message. *ticket: when it ends well, message and conversation are on the disk; 0 without a store. ERR_MEMORY. */
 int conversation_add_user(struct conversation *c, const char *text, size_t n, store_ticket *ticket, struct err *e);
 /* Opens a partial reply. settings: JSON of how it is sampled, or NULL. */
@@ -74,7 +81,7 @@ int conversation_clear(struct conversation *c, struct err *e);             /* en
 /* Replaces the nth user message from the last, and drops what follows from the branch. */
 int conversation_edit(struct conversation *c, size_t n, const char *text, size_t n_text, store_ticket *ticket, struct err *e);
 
-int conversation_set_title(struct conversation *c, const char *title, struct err *e);
+int conversation_set_title(struct conversation *c, const char *title, struct err *e); /* keeps of it what fits on a line of a screen */
 int conversation_set_system(struct conversation *c, const char *text, struct err *e); /* NULL or "": none */
 int conversation_set_model(struct conversation *c, const char *persona, const char *model, struct err *e);
 

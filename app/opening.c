@@ -48,7 +48,7 @@ int opening_new(struct app *a, const char *title, struct conversation **out, str
         start.example = a->persona->example;
         start.n_examples = a->persona->n_examples;
     }
-    rc = conversation_new(out, a->store, &start, e);
+    rc = conversation_new(out, settings_bool(a->settings, SET_NO_SAVE) ? NULL : a->store, &start, e);
     free(model);
     free(system);
     return rc;
@@ -58,6 +58,7 @@ int opening_resume(struct app *a, int64_t id, struct conversation **out, struct 
     char *system = NULL;
     int rc = conversation_open(out, a->store, id, e);
     bool given = settings_origin(a->settings, SET_SYSTEM) >= ORIGIN_FLAG || settings_origin(a->settings, SET_SYSTEM_FILE) >= ORIGIN_FLAG;
+    if (!rc && settings_bool(a->settings, SET_NO_SAVE)) conversation_keep_unsaved(*out);
     if (rc || !given) return rc;
     rc = options_system(a->settings, &system, e);
     if (!rc) rc = conversation_set_system(*out, system, e);

@@ -13,7 +13,8 @@ int opening_find(struct app *a, struct store_conversation *row, struct err *e);
  * longer there is left as it is, and missing (may be NULL) says so. */
 void opening_adopt(struct app *a, const struct store_conversation *row, struct err *missing);
 
-/* A new conversation as the settings have it: system prompt, the persona's examples. title may be NULL. */
+/* Both are saved where the store is open and --no-save is not given.
+ * A new conversation as the settings have it: system prompt, the persona's examples. title may be NULL. */
 int opening_new(struct app *a, const char *title, struct conversation **out, struct err *e);
 /* A saved one; a system prompt that the command line gives replaces its own. */
 int opening_resume(struct app *a, int64_t id, struct conversation **out, struct err *e);

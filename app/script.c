@@ -174,6 +174,15 @@ static int resume(struct script *s, struct err *e) {
     return rc;
 }
 
+/* Of two conversations of one name neither could be resumed by it. */
+static int check_name(struct script *s, struct err *e) {
+    const char *name = conversation_row(s->slash.conversation)->title;
+    bool taken = false;
+    int rc = *name ? store_has_title(s->app->store, name, &taken, e) : 0;
+    if (rc || !taken) return rc;
+    return err_set(e, ERR_USAGE, "there is a conversation \"%s\" already: --resume goes on with it, another --name begins another", name);
+}
+
 /* A saved conversation, or a new one, which is written only where that was asked for. */
 static int open_conversation(struct script *s, struct err *e) {
     const struct settings *set = s->app->settings;
@@ -182,7 +191,15 @@ static int open_conversation(struct script *s, struct err *e) {
     s->saving = (old || title) && !settings_bool(set, SET_NO_SAVE);
     int rc = old || s->saving ? app_open_store(s->app, !s->saving, e) : 0;
     if (rc) return rc;
-    return old ? resume(s, e) : opening_new(s->app, title, &s->slash.conversation, e);
+    if (old) return resume(s, e);
+    rc = opening_new(s->app, title, &s->slash.conversation, e);
+    return rc || !s->saving ? rc : check_name(s, e);
+}
+
+/* 0: of none that is in the store. */
+static int64_t conversation_id(const struct script *s) {
+    int64_t id = conversation_row(s->slash.conversation)->id;
+    return id > 0 ? id : 0;
 }
 
 /* The gate of a turn that is saved: what cannot be written is not answered. */
@@ -208,7 +225,7 @@ static int judge_reply(const struct worker_event *last, struct err *e) {
 
 /* Says the reply in the form that was asked for. It is still open in the conversation, so that the prompt is the messages before it. */
 static int show_reply(struct script *s, const struct reply *r, struct err *e) {
-    struct report_turn t = {.app = s->app, .id = s->saving ? conversation_row(s->slash.conversation)->id : 0, .reply = r, .n_read = s->n_read};
+    struct report_turn t = {.app = s->app, .id = conversation_id(s), .reply = r, .n_read = s->n_read};
     size_t first;
     int rc = conversation_prompt(s->slash.conversation, s->fingerprint, &t.message, &t.n_messages, &first, e);
     if (rc) return rc;
@@ -420,7 +437,10 @@ int script_run(struct app *a) {
     if (!rc) rc = open_conversation(&s, &e);
     if (!rc) rc = load(&s, &e);
     if (!rc && s.resumed) rc = restore(&s, &e);
-    if (!rc && s.form == FORM_JSONL) print_json(&s, report_start(a, s.resumed ? conversation_row(s.slash.conversation)->id : 0));
+    if (!rc && s.form == FORM_JSONL) {
+        conversation_begin_row(s.slash.conversation);
+        print_json(&s, report_start(a, conversation_id(&s)));
+    }
     if (!rc) rc = run_turns(&s, &e);
     keep_cache(&s);
     signal_worker = NULL; /* it may go now */

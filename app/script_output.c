@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "app/process.h"
+#include "config/utf8.h"
 
 #define PROGRESS_US 2e6
 
@@ -57,9 +58,14 @@ void script_output_notice(struct script_output *o, const char *fmt, ...) {
     if (o->quiet) return;
     va_list ap;
     va_start(ap, fmt);
-    buf_vprintf(&o->notices, fmt, ap);
+    struct utf8_stream clean = {0};
+    struct buf text = {0};
+    buf_vprintf(&text, fmt, ap);
     va_end(ap);
+    utf8_stream_add(&clean, text.data, text.len, &o->notices);
+    utf8_stream_end(&clean, &o->notices);
     buf_add_char(&o->notices, '\n');
+    buf_free(&text);
 }
 
 void script_output_notices(struct script_output *o) {

@@ -91,9 +91,10 @@ int slash_load(struct slash *s, const char *arg, unsigned *todo, struct err *e) 
 int slash_rename(struct slash *s, const char *arg, unsigned *todo, struct err *e) {
     (void)todo;
     struct buf text = {0};
+    if (!conversation_is_saved(s->conversation)) return err_set(e, ERR_USAGE, "conversations are not saved here");
     int rc = conversation_set_title(s->conversation, arg, e);
     if (rc) return rc;
-    buf_printf(&text, "this conversation is now called %s", arg);
+    buf_printf(&text, "this conversation is now called %s", conversation_row(s->conversation)->title);
     return slash_print(s, &text, e);
 }
 

@@ -5,6 +5,7 @@
 
 #include "app/process.h"
 #include "app/slash_do.h"
+#include "config/utf8.h"
 
 #define LIST_MAX 50 /* conversations in /list; `kvetch list` has all */
 
@@ -24,8 +25,10 @@ int slash_list(struct slash *s, const char *arg, unsigned *todo, struct err *e) 
         time_t t = (time_t)list[i].updated;
         if (localtime_r(&t, &tm)) strftime(when, sizeof when, "%Y-%m-%d %H:%M", &tm);
         if (i < LIST_MAX) {
-            buf_printf(&text, "%c %4lld  %s  %3lld turn%s  %s\n", list[i].id == in_use ? '*' : ' ', (long long)list[i].id, when,
-                       (long long)list[i].n_turns, list[i].n_turns == 1 ? " " : "s", *list[i].title ? list[i].title : "(no title)");
+            buf_printf(&text, "%c %4lld  %s  %3lld turn%s  ", list[i].id == in_use ? '*' : ' ', (long long)list[i].id, when,
+                       (long long)list[i].n_turns, list[i].n_turns == 1 ? " " : "s");
+            utf8_add_line(*list[i].title ? list[i].title : "(no title)", &text);
+            buf_add_char(&text, '\n');
         }
         store_conversation_free(&list[i]);
     }

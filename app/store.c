@@ -259,6 +259,13 @@ int store_find(struct store *s, const char *name_or_id, struct store_conversatio
     return call_for_one(s, &(struct store_read){.sql = &s->sql, .name = name_or_id}, store_read_find, out, e);
 }
 
+int store_has_title(struct store *s, const char *title, bool *has, struct err *e) {
+    struct store_read c = {.sql = &s->sql, .name = title};
+    int rc = store_queue_call(s->queue, store_read_title, &c, e);
+    *has = c.n > 0;
+    return rc;
+}
+
 int store_last(struct store *s, struct store_conversation *out, struct err *e) {
     return call_for_one(s, &(struct store_read){.sql = &s->sql}, store_read_one, out, e);
 }

@@ -63,6 +63,7 @@ int store_list(struct store *s, struct store_conversation **out, size_t *n, stru
 int store_get(struct store *s, int64_t id, struct store_conversation *out, struct err *e);
 /* By id ("12"), exact title, or unique beginning of one. ERR_FILE: unknown, with the nearest title. */
 int store_find(struct store *s, const char *name_or_id, struct store_conversation *out, struct err *e);
+int store_has_title(struct store *s, const char *title, bool *has, struct err *e); /* whether a conversation is called exactly so */
 int store_last(struct store *s, struct store_conversation *out, struct err *e); /* ERR_FILE: there is none */
 /* The messages from the root to leaf, in order. */
 int store_branch(struct store *s, int64_t conversation, int64_t leaf, struct store_message **out, size_t *n, struct err *e);

@@ -120,11 +120,19 @@ int store_read_find(void *arg, struct err *e) {
     int rc = find_rows(c, e);
     if (rc || c->n == 1) return rc;
     if (!c->n) return fail_unknown(c, e);
-    rc = err_set(e, ERR_FILE, "\"%s\" begins more than one conversation: \"%s\" and \"%s\"", c->name, c->conversation[0].title,
-                 c->conversation[1].title);
+    rc = err_set(e, ERR_FILE, "\"%s\" begins more than one conversation: %lld \"%s\" and %lld \"%s\"", c->name, (long long)c->conversation[0].id,
+                 c->conversation[0].title, (long long)c->conversation[1].id, c->conversation[1].title);
     while (c->n) store_conversation_free(&c->conversation[--c->n]);
     free(c->conversation);
     c->conversation = NULL;
+    return rc;
+}
+
+int store_read_title(void *arg, struct err *e) {
+    struct store_read *c = arg;
+    int64_t n = 0;
+    int rc = store_sql_run(c->sql, e, &n, "SELECT count(*) FROM conversation WHERE created > 0 AND title = ?", "t", c->name);
+    c->n = (size_t)n;
     return rc;
 }
 

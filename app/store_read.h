@@ -21,10 +21,11 @@ struct store_read {
     int64_t *ids;
     size_t n;
 };
-/* arg is a struct store_read. See store_list, store_get and store_last, store_find, store_branch, store_siblings. */
+/* arg is a struct store_read. See store_list, store_get and store_last, store_find, store_has_title, store_branch, store_siblings. */
 int store_read_list(void *arg, struct err *e);
 int store_read_one(void *arg, struct err *e);
 int store_read_find(void *arg, struct err *e);
+int store_read_title(void *arg, struct err *e); /* counts them alone */
 int store_read_branch(void *arg, struct err *e);
 int store_read_siblings(void *arg, struct err *e);
 

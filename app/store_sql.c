@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include "app/store.h"
@@ -16,6 +17,19 @@
 #define APPLICATION_ID 0x6b766368 /* "kvch", in the file's header */
 #define BUSY_MS 5000              /* how long another program may hold the file before a write fails */
 
+/* What SQLite cannot create for want of space beside a file it takes for read-only. */
+static bool is_full(const struct store_sql *s) {
+    struct statvfs fs;
+    if (s->db && sqlite3_system_errno(s->db) == ENOSPC) return true;
+    return !access(s->path, W_OK) && !statvfs(s->path, &fs) && !fs.f_bavail;
+}
+
+static int fail_full(const struct store_sql *s, struct err *e) { return err_set(e, ERR_FAILED, "%s cannot be written: no space left on device", s->path); }
+
+static int fail_read_only(const struct store_sql *s, struct err *e) {
+    return is_full(s) ? fail_full(s, e) : err_set(e, ERR_FAILED, "%s cannot be written: it is read-only", s->path);
+}
+
 int store_sql_fail(struct store_sql *s, struct err *e) {
     int code = sqlite3_extended_errcode(s->db);
     switch (code & 0xff) {
@@ -23,8 +37,12 @@ int store_sql_fail(struct store_sql *s, struct err *e) {
     case SQLITE_NOTADB: return err_set(e, ERR_FILE, "%s is not a conversation store: expected an SQLite database", s->path);
     case SQLITE_CORRUPT: return err_set(e, ERR_FILE, "%s is damaged: %s", s->path, sqlite3_errmsg(s->db));
     case SQLITE_BUSY: return err_set(e, ERR_FAILED, "another program keeps %s locked", s->path);
-    case SQLITE_FULL: return err_set(e, ERR_FAILED, "no space left to write %s", s->path);
-    case SQLITE_READONLY: return err_set(e, ERR_FAILED, "%s cannot be written: it is read-only", s->path);
+    case SQLITE_FULL: return fail_full(s, e);
+    case SQLITE_READONLY: return fail_read_only(s, e);
+    case SQLITE_IOERR:
+    case SQLITE_CANTOPEN:
+        if (is_full(s)) return fail_full(s, e);
+        break;
     case SQLITE_CONSTRAINT:
         if (code == SQLITE_CONSTRAINT_FOREIGNKEY) {
             return err_set(e, ERR_FAILED, "the conversation, or the message before this one, is no longer in %s", s->path);
@@ -203,7 +221,7 @@ static int create_file(struct store_sql *s, struct err *e) {
 static int open_writable(struct store_sql *s, struct err *e) {
     int rc = create_file(s, e);
     if (!rc) rc = connect_file(s, s->path, SQLITE_OPEN_READWRITE, e);
-    if (!rc && sqlite3_db_readonly(s->db, "main") == 1) rc = err_set(e, ERR_FAILED, "%s cannot be written: it is read-only", s->path);
+    if (!rc && sqlite3_db_readonly(s->db, "main") == 1) rc = fail_read_only(s, e);
     if (!rc) rc = store_sql_run(s, e, NULL, "PRAGMA journal_mode = WAL", "");
     if (!rc) rc = store_sql_run(s, e, NULL, "PRAGMA synchronous = FULL", "");
     if (!rc) rc = migrate(s, e);

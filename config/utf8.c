@@ -257,6 +257,16 @@ char *utf8_show(const char *text, char *out, size_t size) {
     return out;
 }
 
+int utf8_add_line(const char *text, struct buf *out) {
+    struct utf8_stream st = {0};
+    size_t first = out->len;
+    utf8_stream_add(&st, text, strlen(text), out);
+    int rc = utf8_stream_end(&st, out);
+    for (size_t i = first; i < out->len; i++)
+        if (out->data[i] == '\n' || out->data[i] == '\t') out->data[i] = ' ';
+    return out->failed ? ERR_MEMORY : rc;
+}
+
 /* ---- normal form ---- */
 
 int utf8_nfc(const char *s, size_t n, struct buf *out) {

@@ -40,6 +40,8 @@ int utf8_nfc(const char *s, size_t n, struct buf *out);
 /* Copies text into out[0..size) as one line fit for a message: control sequences removed, line ends and tabs as blanks, cut at a
  * whole character with "..." where it is too long. Allocates nothing. Returns out. size >= 8. */
 char *utf8_show(const char *text, char *out, size_t size);
+/* The same without an end: appends all of text to out. ERR_MEMORY. */
+int utf8_add_line(const char *text, struct buf *out);
 
 /* The entry of names[0..n) nearest to word by edit distance (case and _ for - count nothing), or NULL where none is
  * near enough to suggest. */

@@ -568,6 +568,75 @@ static void a_store_that_cannot_be_written_ends_with_1_before_computing(void **s
     free(file);
 }
 
+static void a_resumed_conversation_that_is_not_to_be_saved_is_answered_and_stays_as_it_was(void **state) {
+    (void)state;
+    struct program_run r, list;
+    const char *data = support_folder_path("unsaved");
+    RUN(&r, NULL, 0, MODEL, "-n", "4", "-q", "--data", data, "--name", "tea", "-p", "Hello");
+    assert_int_equal(r.status, 0);
+    program_run_free(&r);
+    RUN(&r, NULL, 0, ENDLESS, "-n", "4", "-q", "--data", data, "--resume", "tea", "--no-save", "-p", "more");
+    if (r.status) fail_msg("%s", buf_text(&r.err));
+    assert_true(r.out.len > 1);
+    program_run_free(&r);
+    RUN(&list, NULL, 0, "list", "--data", data);
+    assert_non_null(strstr(buf_text(&list.out), "\t1\ttea\n"));
+    program_run_free(&list);
+    RUN(&r, "/rename other\n", 14, MODEL, "--data", data, "--resume", "tea", "--no-save", "--turns", "--commands");
+    assert_non_null(strstr(buf_text(&r.err), "not saved here"));
+    assert_refused(&r, 2);
+}
+
+static void a_name_that_is_taken_is_refused(void **state) {
+    (void)state;
+    struct program_run r;
+    const char *data = support_folder_path("taken");
+    RUN(&r, NULL, 0, MODEL, "-n", "4", "-q", "--data", data, "--name", "tea", "-p", "Hello");
+    assert_int_equal(r.status, 0);
+    program_run_free(&r);
+    RUN(&r, NULL, 0, MODEL, "-n", "4", "-q", "--data", data, "--name", "te", "-p", "Hello"); /* only begins alike */
+    assert_int_equal(r.status, 0);
+    program_run_free(&r);
+    RUN(&r, NULL, 0, MODEL, "-n", "4", "-q", "--data", data, "--name", "tea", "-p", "Hello");
+    assert_non_null(strstr(buf_text(&r.err), "--resume"));
+    assert_refused(&r, 2);
+}
+
+static void a_title_reaches_the_terminal_without_control_sequences(void **state) {
+    (void)state;
+    struct program_run r;
+    const char *data = support_folder_path("title");
+    RUN(&r, NULL, 0, MODEL, "-n", "4", "-q", "--data", data, "--name", "a\tb\nc\033[31md", "-p", "Hello");
+    assert_int_equal(r.status, 0);
+    program_run_free(&r);
+    RUN(&r, NULL, 0, "list", "--data", data);
+    assert_non_null(strstr(buf_text(&r.out), "\t1\ta b cd\n"));
+    program_run_free(&r);
+    RUN(&r, "/rename x\033[31my\n/list\n", 24, MODEL, "--data", data, "--continue", "--turns", "--commands");
+    assert_int_equal(r.status, 0);
+    assert_null(strchr(buf_text(&r.err), '\033'));
+    assert_non_null(strstr(buf_text(&r.err), "called xy\n"));
+    program_run_free(&r);
+}
+
+static void jsonl_names_the_conversation_from_its_start_and_one_without_a_turn_is_not_kept(void **state) {
+    (void)state;
+    struct program_run r;
+    const char *data = support_folder_path("start");
+    RUN(&r, NULL, 0, MODEL, "-n", "4", "-q", "--data", data, "--name", "empty", "--jsonl");
+    assert_int_equal(r.status, 2);
+    assert_non_null(strstr(buf_text(&r.out), "{\"event\":\"start\",\"id\":1,"));
+    program_run_free(&r);
+    RUN(&r, NULL, 0, "list", "--data", data);
+    assert_int_equal(r.out.len, 0);
+    program_run_free(&r);
+    RUN(&r, NULL, 0, MODEL, "-n", "4", "-q", "--data", data, "--name", "tea", "--jsonl", "-p", "Hello");
+    assert_int_equal(r.status, 0);
+    assert_non_null(strstr(buf_text(&r.out), "{\"event\":\"start\",\"id\":2,"));
+    assert_non_null(strstr(buf_text(&r.out), "{\"event\":\"turn\",\"id\":2,"));
+    program_run_free(&r);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_empty_prompt_prints_the_published_text_and_one_newline),
@@ -596,6 +665,10 @@ int main(void) {
         cmocka_unit_test(a_resume_without_its_cache_reads_again_says_so_and_goes_on_alike),
         cmocka_unit_test(a_resume_with_another_model_reads_again_and_says_why),
         cmocka_unit_test(a_resumed_conversation_remembers_its_model),
+        cmocka_unit_test(a_resumed_conversation_that_is_not_to_be_saved_is_answered_and_stays_as_it_was),
+        cmocka_unit_test(a_name_that_is_taken_is_refused),
+        cmocka_unit_test(a_title_reaches_the_terminal_without_control_sequences),
+        cmocka_unit_test(jsonl_names_the_conversation_from_its_start_and_one_without_a_turn_is_not_kept),
         cmocka_unit_test(an_unknown_conversation_ends_with_3_and_the_nearest_name),
         cmocka_unit_test(a_store_that_cannot_be_written_ends_with_1_before_computing),
     };

@@ -6,10 +6,12 @@
 #include <cmocka.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mount.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -203,6 +205,13 @@ static void conversations_are_found_by_id_title_and_beginning(void **state) {
     store_conversation_free(&row);
     assert_int_equal(store_find(s, "wo", &row, &e), ERR_FILE);
     assert_non_null(strstr(e.text, "more than one"));
+    snprintf(id, sizeof id, "%lld \"woodwork\"", (long long)wood);
+    assert_non_null(strstr(e.text, id));
+    bool has;
+    assert_int_equal(store_has_title(s, "words", &has, NULL), 0);
+    assert_true(has);
+    assert_int_equal(store_has_title(s, "word", &has, NULL), 0);
+    assert_false(has);
     assert_int_equal(store_find(s, "tee notes", &row, &e), ERR_FILE);
     assert_non_null(strstr(e.text, "tea notes"));
     assert_int_equal(store_last(s, &row, NULL), 0);
@@ -493,6 +502,40 @@ static void a_store_that_cannot_be_written_is_read_and_says_so(void **state) {
     chmod(folder, 0700);
 }
 
+/* In a child with a small file system of its own at folder. 98: this machine does not let us have one. */
+static int open_on_a_full_disk(void) {
+    if (unshare(CLONE_NEWNS | (getuid() ? CLONE_NEWUSER : 0)) || mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL)) return 98;
+    if (mount("none", folder, "tmpfs", 0, "size=200k")) return 98;
+    struct store *s = open_store();
+    struct store_conversation row;
+    struct err e = {0};
+    static const char block[4096];
+    char path[128];
+    add_conversation(s, "kept");
+    store_close(s);
+    snprintf(path, sizeof path, "%s/filler", folder);
+    int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+    while (write(fd, block, sizeof block) > 0) continue;
+    if (errno != ENOSPC) return 1;
+    if (store_open(&s, folder, false, &e)) return 2;
+    if (!store_failed(s, &e) || !strstr(e.text, "no space left on device")) return 3;
+    if (store_find(s, "kept", &row, NULL)) return 4;
+    return 0;
+}
+
+static void a_store_on_a_full_disk_is_read_and_says_that_it_is_full(void **state) {
+    (void)state;
+    pid_t child = fork();
+    if (!child) _exit(open_on_a_full_disk());
+    int status;
+    waitpid(child, &status, 0);
+    if (WIFEXITED(status) && WEXITSTATUS(status) == 98) {
+        print_message("no file system of one's own can be made here\n");
+        skip();
+    }
+    assert_int_equal(status, 0);
+}
+
 static void a_full_disk_fails_the_ticket_and_a_later_write_succeeds(void **state) {
     (void)state;
     struct store *s = open_store();
@@ -555,6 +598,7 @@ int main(void) {
         TEST(another_program_s_database_and_a_newer_store_are_refused),
         TEST(a_missing_file_read_only_is_an_empty_store_and_is_not_made),
         TEST(a_store_that_cannot_be_written_is_read_and_says_so),
+        TEST(a_store_on_a_full_disk_is_read_and_says_that_it_is_full),
         TEST(a_full_disk_fails_the_ticket_and_a_later_write_succeeds),
         TEST(what_is_queued_runs_in_order_and_tells_when_it_is_done),
     };
