@@ -37,7 +37,7 @@ static int open_persona(struct app *a, struct err *e) {
     const char *given = settings_text(a->settings, SET_PERSONA);
     char *name = given ? strdup(given) : NULL;
     if (given && !name) return err_set(e, ERR_MEMORY, "no memory for the persona");
-    int rc = name ? persona_open(&a->persona, name, a->settings, e) : 0;
+    int rc = name && *name ? persona_open(&a->persona, name, a->settings, e) : 0;
     free(name);
     return rc;
 }

@@ -92,6 +92,8 @@ int cmd_help(struct app *a, const struct command_args *args, struct err *e) {
         return rc;
     }
     const struct command *c = args->n_words ? command_find(args->word[0]) : NULL;
-    if (args->n_words && !c) return err_set(e, ERR_USAGE, "there is no command \"%s\": kvetch help lists them", args->word[0]);
+    const char *near = args->n_words && !c ? command_nearest(args->word[0]) : NULL;
+    if (args->n_words && !c)
+        return err_set(e, ERR_USAGE, "there is no command \"%s\"%s%s: kvetch help lists them", args->word[0], near ? ", nearest: " : "", near ? near : "");
     return settings_bool(a->settings, SET_JSON) ? command_print_json(command_list_json(), e) : command_print_help(c, e);
 }

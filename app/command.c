@@ -5,6 +5,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "config/utf8.h"
+
 static const struct command COMMANDS[] = {
     {"info", "MODEL", "what a model file holds", {{"--tensors", NULL, "list the tensors too"}}, cmd_info},
     {"tokenize", "-m MODEL < TEXT", "the token ids of stdin, without BOS", {{"--special", NULL, "control tokens spelt in the text become ids"}}, cmd_tokenize},
@@ -24,6 +26,12 @@ const struct command *command_find(const char *name) {
     for (size_t i = 0; i < N_COMMANDS; i++)
         if (!strcmp(COMMANDS[i].name, name)) return &COMMANDS[i];
     return NULL;
+}
+
+const char *command_nearest(const char *name) {
+    const char *names[N_COMMANDS];
+    for (size_t i = 0; i < N_COMMANDS; i++) names[i] = COMMANDS[i].name;
+    return utf8_nearest(name, names, N_COMMANDS);
 }
 
 const struct command *command_get(size_t i) { return i < N_COMMANDS ? &COMMANDS[i] : NULL; }
@@ -48,6 +56,8 @@ static bool take_flag(const struct command *c, int argc, char **argv, int *i, st
         if (strncmp(argv[*i], c->flag[f].name, n) || (argv[*i][n] && argv[*i][n] != '=')) continue;
         if (!c->flag[f].value_name) args->flag[f] = "";
         else if (argv[*i][n] == '=') args->flag[f] = argv[*i] + n + 1;
+        else if (*i + 1 < argc && setting_find_flag(argv[*i + 1]))
+            *rc = err_set(e, ERR_USAGE, "%s needs a value: %s; the flag %s follows instead", c->flag[f].name, c->flag[f].value_name, argv[*i + 1]);
         else if (*i + 1 < argc) args->flag[f] = argv[++*i];
         else *rc = err_set(e, ERR_USAGE, "%s needs a value: %s", c->flag[f].name, c->flag[f].value_name);
         return true;

@@ -34,7 +34,7 @@ struct command {
 };
 
 const struct command *command_find(const char *name); /* NULL: no subcommand, so the word is part of a message */
-
+const char *command_nearest(const char *name);        /* the command that was probably meant; NULL */
 const struct command *command_get(size_t i);          /* row i of the table; NULL past its end */
 
 /* Finds the subcommand in argv, as the first word that is no flag or flag's value, and takes its name and its own flags out; the program's

@@ -48,7 +48,7 @@ static void add_setting(struct buf *out, const struct setting *s) {
     struct buf name = {0}, help = {0};
     for (const char *p = s->flags; *p; p++) buf_add_text(&name, *p == ' ' ? ", " : (char[]){*p, 0});
     buf_add_text(&help, s->help);
-    if (s->choices) buf_printf(&help, " (%s)", s->choices);
+    if (s->choices && s->type != SETTING_INT) buf_printf(&help, " (%s)", s->choices);
     if (s->fallback && *s->fallback && s->type != SETTING_FLAG) buf_printf(&help, "; default %s", s->fallback);
     if (s->key) buf_printf(&help, ". YAML: %s", s->key);
     add_item(out, name.len ? buf_text(&name) : s->key, s->value_name, buf_text(&help));

@@ -16,7 +16,7 @@ int opening_find(struct app *a, struct store_conversation *row, struct err *e) {
 }
 
 static void adopt_persona(struct app *a, const char *id, struct err *missing) {
-    if (settings_text(a->settings, SET_PERSONA)) return;
+    if (settings_origin(a->settings, SET_PERSONA) >= ORIGIN_FLAG) return;
     if (a->persona && !strcmp(a->persona->id, id)) return;
     if (!*id) {
         settings_forget(a->settings, ORIGIN_PERSONA);

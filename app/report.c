@@ -88,7 +88,7 @@ static void add_identity(struct json *j, struct app *a, int64_t id) {
     if (id) json_add_number(j, "id", (double)id);
     else json_add_null(j, "id");
     json_add_string(j, "model", info.name);
-    json_add_string(j, "persona", settings_text(a->settings, SET_PERSONA));
+    json_add_string(j, "persona", a->persona ? a->persona->id : NULL);
 }
 
 struct json *report_event(const char *event) {

@@ -3,7 +3,6 @@
 #include <string.h>
 
 #include "app/slash_do.h"
-#include "config/utf8.h"
 
 /* What has to happen for a changed setting to hold, by its group or itself. */
 enum effect { NEXT_REPLY, LOAD_AGAIN, AT_ONCE, NOT_NOW };
@@ -47,17 +46,11 @@ static int change_limit(struct slash *s, enum setting_id id, struct err *e) {
     return err_set(e, ERR_FAILED, "the engine has too much to do; try again");
 }
 
-static int change(struct slash *s, const struct setting *d, const char *value, unsigned *todo, struct err *e) {
-    char *end;
-    if (d->id == SET_BOUND && strtol(value, &end, 10) != 0 && strtol(value, &end, 10) < (long)KV_MIN_BOUND) {
-        return err_set(e, ERR_USAGE, "%s %s: the least bound is %u cells, and 0 is what the model was trained for", d->key, value, KV_MIN_BOUND);
-    }
+/* command: what the user wrote before the value, for messages. */
+static int change(struct slash *s, const char *command, const struct setting *d, const char *value, unsigned *todo, struct err *e) {
     enum effect effect = effect_of(d);
     if (effect == NOT_NOW) return err_set(e, ERR_USAGE, "%s cannot be changed in a conversation", d->key);
-    struct buf where = {0};
-    buf_printf(&where, "/set %s", d->key);
-    int rc = settings_set(s->app->settings, d->id, value, ORIGIN_COMMAND, buf_text(&where), e);
-    buf_free(&where);
+    int rc = settings_set(s->app->settings, d->id, value, ORIGIN_COMMAND, command, e);
     if (!rc && effect == LOAD_AGAIN) *todo |= SLASH_LOAD;
     if (!rc && d->id == SET_THEME) *todo |= SLASH_THEME;
     if (!rc && (d->id == SET_EVICT || d->id == SET_BOUND)) rc = change_limit(s, d->id, e);
@@ -65,26 +58,20 @@ static int change(struct slash *s, const struct setting *d, const char *value, u
 }
 
 /* Changes one setting and shows what it is now. */
-static int change_and_show(struct slash *s, enum setting_id id, const char *value, unsigned *todo, struct err *e) {
+static int change_and_show(struct slash *s, const char *command, enum setting_id id, const char *value, unsigned *todo, struct err *e) {
     struct buf text = {0};
-    int rc = change(s, setting_get(id), value, todo, e);
+    int rc = change(s, command, setting_get(id), value, todo, e);
     if (rc) return rc;
     print_setting(s, setting_get(id), &text);
     return slash_print(s, &text, e);
 }
 
 static const struct setting *find_setting(const char *name, struct err *e) {
-    const struct setting *d = setting_find_key(name);
-    if (d) return d;
-    const char *keys[SETTING_COUNT];
-    size_t n = 0;
-    for (int id = 0; id < SETTING_COUNT; id++) {
-        const char *key = setting_get((enum setting_id)id)->key;
-        const char *last = key ? strrchr(key, '.') : NULL;
-        if (key) keys[n++] = last && !strchr(name, '.') ? last + 1 : key;
-    }
-    const char *near = utf8_nearest(name, keys, n);
-    if (near) err_set(e, ERR_USAGE, "there is no setting %s; the nearest is %s", name, near);
+    const struct setting *d = setting_find_name(name);
+    char near[64];
+    if (d && d->key) return d;
+    if (d) err_set(e, ERR_USAGE, "%s cannot be changed in a conversation", name);
+    else if (setting_nearest_name(name, near, sizeof near)) err_set(e, ERR_USAGE, "there is no setting %s; the nearest is %s", name, near);
     else err_set(e, ERR_USAGE, "there is no setting %s; /set lists them", name);
     return NULL;
 }
@@ -105,11 +92,17 @@ int slash_set(struct slash *s, const char *arg, unsigned *todo, struct err *e) {
     const struct setting *d = find_setting(buf_text(&name), e);
     buf_free(&name);
     if (!d) return e ? e->code : ERR_USAGE;
-    if (*value) return change_and_show(s, d->id, value, todo, e);
+    if (*value) {
+        struct buf command = {0};
+        buf_printf(&command, "/set %s", d->key);
+        int rc = change_and_show(s, buf_text(&command), d->id, value, todo, e);
+        buf_free(&command);
+        return rc;
+    }
     print_setting(s, d, &text);
     return slash_print(s, &text, e);
 }
 
-int slash_evict(struct slash *s, const char *arg, unsigned *todo, struct err *e) { return change_and_show(s, SET_EVICT, arg, todo, e); }
+int slash_evict(struct slash *s, const char *arg, unsigned *todo, struct err *e) { return change_and_show(s, "/evict", SET_EVICT, arg, todo, e); }
 
-int slash_limit(struct slash *s, const char *arg, unsigned *todo, struct err *e) { return change_and_show(s, SET_BOUND, arg, todo, e); }
+int slash_limit(struct slash *s, const char *arg, unsigned *todo, struct err *e) { return change_and_show(s, "/limit", SET_BOUND, arg, todo, e); }

@@ -89,14 +89,10 @@ static int fail_unknown(const char *name, struct err *e) {
     if (rc) return rc;
     const char *near = utf8_nearest(name, (const char *const *)names, n);
     utf8_show(name, shown, sizeof shown);
-    if (near) {
-        rc = err_set(e, ERR_FILE, "there is no persona %s, nearest: %s", shown, near);
-    } else {
-        struct buf all = {0};
-        for (size_t i = 0; i < n; i++) buf_printf(&all, "%s%s", i ? ", " : "", names[i]);
-        rc = err_set(e, ERR_FILE, "there is no persona %s; there are: %s", shown, buf_text(&all));
-        buf_free(&all);
-    }
+    struct buf all = {0};
+    for (size_t i = 0; i < n; i++) buf_printf(&all, "%s%s", i ? ", " : "", names[i]);
+    rc = err_set(e, ERR_FILE, "there is no persona %s%s%s; there are: %s", shown, near ? ", nearest: " : "", near ? near : "", buf_text(&all));
+    buf_free(&all);
     persona_source_names_free(names);
     return rc;
 }

@@ -6,6 +6,7 @@
 #include "config/settings.h"
 
 #include <assert.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -63,6 +64,21 @@ const struct setting *setting_find_flag(const char *flag) {
             if (n == len && !memcmp(word, flag, n)) return &table[id];
     }
     return NULL;
+}
+
+const struct setting *setting_find_name(const char *name) {
+    const struct setting *found = setting_find_key(name);
+    for (int id = 0; id < SETTING_COUNT && !found; id++) {
+        const char *at = table[id].flags, *word;
+        char flag[64];
+        size_t n;
+        while (!found && settings_value_word(&at, &word, &n)) {
+            size_t dashes = strspn(word, "-");
+            snprintf(flag, sizeof flag, "%.*s", (int)(n - dashes), word + dashes);
+            if (same_key(name + strspn(name, "-"), flag)) found = &table[id];
+        }
+    }
+    return found;
 }
 
 /* ---- values ---- */

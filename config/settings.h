@@ -45,7 +45,7 @@ struct setting {
     enum setting_type type;
     const char *value_name; /* in help: "CELLS", "FILE" */
     double min, max;        /* INT, REAL, SIZE; both 0: any */
-    const char *choices;    /* CHOICE, FORM, OPTIONAL: blank-separated */
+    const char *choices;    /* CHOICE, FORM, OPTIONAL: blank-separated; INT: what is allowed outside min and max too; NULL */
     const char *fallback;   /* default, as text; NULL: unset */
     const char *group;      /* heading in --help */
     const char *help;       /* one line */
@@ -58,6 +58,11 @@ const struct setting *setting_find_flag(const char *flag); /* "-c"; NULL */
 /* A size as users write it: "4096", "64k", "512MiB", "1.5GiB" (k, M, G, T and KiB ... are powers of 1024, kB, MB ... of 1000).
  * *unit (may be NULL): whether one was written. False: not a size, or above 2^62. */
 bool setting_parse_size(const char *text, int64_t *bytes, bool *unit);
+
+/* What a user may call it in a conversation: as setting_find_key, or a flag without its dashes ("n", "ctx-size"); NULL. */
+const struct setting *setting_find_name(const char *name);
+/* The key, part of a key or flag without its dashes that name was probably meant to be, in out; NULL. */
+const char *setting_nearest_name(const char *name, char *out, size_t size);
 
 struct settings;
 int settings_open(struct settings **out, struct err *e);  /* all defaults */

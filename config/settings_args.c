@@ -1,4 +1,5 @@
 /* settings_args: the command line's side of settings.h: flags and --help. */
+#include <stdio.h>
 #include <string.h>
 
 #include "config/settings.h"
@@ -23,6 +24,22 @@ static size_t all_flags(const char *names[MAX_SPELLINGS], struct buf *store) {
     return store->failed ? 0 : count;
 }
 
+const char *setting_nearest_name(const char *name, char *out, size_t size) {
+    const char *names[MAX_SPELLINGS + SETTING_COUNT];
+    struct buf store = {0};
+    size_t n = all_flags(names, &store);
+    bool full = strchr(name, '.') != NULL;
+    for (size_t i = 0; i < n; i++) names[i] += strspn(names[i], "-");
+    for (int id = 0; id < SETTING_COUNT; id++) {
+        const char *key = setting_get((enum setting_id)id)->key, *dot = key ? strrchr(key, '.') : NULL;
+        if (key) names[n++] = dot && !full ? dot + 1 : key;
+    }
+    const char *near = utf8_nearest(name + strspn(name, "-"), names, n);
+    if (near) snprintf(out, size, "%s", near);
+    buf_free(&store);
+    return near ? out : NULL;
+}
+
 static int fail_unknown(const char *flag, struct err *e) {
     const char *names[MAX_SPELLINGS];
     char shown[64];
@@ -33,10 +50,6 @@ static int fail_unknown(const char *flag, struct err *e) {
                      shown, nearest ? ", nearest: " : "", nearest ? nearest : "");
     buf_free(&store);
     return rc;
-}
-
-static bool takes_any_text(const struct setting *d) {
-    return d->type == SETTING_TEXT || d->type == SETTING_LIST;
 }
 
 /* The flag argv[*i], and where it needs one the value after it: *i is left at the last word used. */
@@ -54,7 +67,7 @@ static int parse_flag(struct settings *s, int argc, char **argv, int *i, struct 
     if (!value) {
         if (*i + 1 >= argc) return err_set(e, ERR_USAGE, "%s needs a value: %s %s", flag, flag, d->value_name);
         value = argv[++*i];
-        if (!takes_any_text(d) && setting_find_flag(value))
+        if (setting_find_flag(value))
             return err_set(e, ERR_USAGE,
                            "%s needs a value: %s %s; the flag %s follows instead (if that is the value: %s=%s)", flag,
                            flag, d->value_name, value, flag, value);

@@ -7,7 +7,7 @@ SETTING(SET_THREADS, "threads", "-t --threads", SETTING_INT, "N", 0, 256, NULL, 
 SETTING(SET_BATCH, "batch", "-b --batch-size", SETTING_INT, "N", 1, 65536, NULL, "2048", "Model", "most prompt tokens handed over at once")
 SETTING(SET_UBATCH, "ubatch", "-ub --ubatch-size", SETTING_INT, "N", 1, 8192, NULL, "512", "Model", "prompt tokens computed together")
 
-SETTING(SET_BOUND, "context.bound", "-c --ctx-size", SETTING_INT, "CELLS", 0, 1073741824, NULL, "0", "Context", "most cells the cache may grow to; 0: what the model was trained for")
+SETTING(SET_BOUND, "context.bound", "-c --ctx-size", SETTING_INT, "CELLS", 32, 1073741824, "0", "0", "Context", "most cells the cache may grow to; 0: what the model was trained for")
 SETTING(SET_START, "context.start", "--ctx-start", SETTING_INT, "CELLS", 1, 1073741824, NULL, "256", "Context", "cells the cache starts with")
 SETTING(SET_GROW, "context.grow", "--grow", SETTING_FORM, "HOW", 0, 0, "auto double linear linear:SIZE fixed", "auto", "Context", "how the cache grows; SIZE in cells, or in bytes with a unit")
 SETTING(SET_STEP, "context.step", "--grow-step", SETTING_SIZE, "SIZE", 0, 0, NULL, "1GiB", "Context", "step of linear growth, and of auto past its threshold")
@@ -18,7 +18,7 @@ SETTING(SET_BUDGET, "context.budget", "--budget", SETTING_SIZE, "SIZE", 0, 0, NU
 SETTING(SET_TYPE_K, "context.type_k", "-ctk --cache-type-k", SETTING_CHOICE, "TYPE", 0, 0, "f16 f32", "f16", "Context", "type of the cached keys")
 SETTING(SET_TYPE_V, "context.type_v", "-ctv --cache-type-v", SETTING_CHOICE, "TYPE", 0, 0, "f16 f32", "f16", "Context", "type of the cached values")
 
-SETTING(SET_PERSONA, NULL, "-P --persona", SETTING_TEXT, "NAME", 0, 0, NULL, NULL, "Conversation", "persona: a shipped one, one of yours, or a file")
+SETTING(SET_PERSONA, "persona", "-P --persona", SETTING_TEXT, "NAME", 0, 0, NULL, NULL, "Conversation", "persona: a shipped one, one of yours, or a file; \"\": none")
 SETTING(SET_SYSTEM, "system", "-sys --system", SETTING_TEXT, "TEXT", 0, 0, NULL, NULL, "Conversation", "system prompt")
 SETTING(SET_SYSTEM_FILE, NULL, "-sysf --system-file", SETTING_PATH, "FILE", 0, 0, NULL, NULL, "Conversation", "file that holds the system prompt")
 SETTING(SET_GREETING, "greeting", "", SETTING_TEXT, "TEXT", 0, 0, NULL, NULL, "Conversation", "what the persona says first, on a terminal")

@@ -93,6 +93,7 @@ static void add_choices(const struct setting *d, struct buf *out) {
             buf_add_text(out, "a whole number");
         else
             buf_add(out, word, n);
+        if (d->type == SETTING_FORM && memchr(word, ':', n)) buf_add_text(out, " (SIZE above 0)");
         gap = ", ";
     }
 }
@@ -110,7 +111,10 @@ void settings_value_allowed(const struct setting *d, struct buf *out) {
     switch (d->type) {
     case SETTING_FLAG:
     case SETTING_BOOL: buf_add_text(out, "true or false (also on, off, yes, no)"); break;
-    case SETTING_INT: add_range(d, "a whole number", out); break;
+    case SETTING_INT:
+        add_choices(d, out);
+        add_range(d, d->choices ? ", or a whole number" : "a whole number", out);
+        break;
     case SETTING_REAL: add_range(d, "a number", out); break;
     case SETTING_SIZE: buf_add_text(out, "a size as 64k, 512MiB or 1GiB, or auto"); break;
     case SETTING_TEXT: buf_add_text(out, "a text"); break;
@@ -138,9 +142,18 @@ static int read_flag(struct settings_value *v, const struct setting *d, const ch
     return ERR_USAGE;
 }
 
+/* One of the numbers that are allowed outside the range, as a 0 that means something of its own. */
+static bool is_exception(const struct setting *d, int64_t i) {
+    const char *at = d->choices, *word;
+    size_t n;
+    while (settings_value_word(&at, &word, &n))
+        if (strtoll(word, NULL, 10) == i) return true;
+    return false;
+}
+
 static int read_int(struct settings_value *v, const struct setting *d, const char *text, struct err *e) {
     (void)e;
-    return parse_int(text, &v->i) && in_range(d, (double)v->i) ? 0 : ERR_USAGE;
+    return parse_int(text, &v->i) && (in_range(d, (double)v->i) || is_exception(d, v->i)) ? 0 : ERR_USAGE;
 }
 
 static int read_real(struct settings_value *v, const struct setting *d, const char *text, struct err *e) {

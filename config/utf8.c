@@ -325,12 +325,15 @@ const char *utf8_nearest(const char *word, const char *const *names, size_t n) {
         size_t d = distance(a, na, b, nb);
         size_t shorter = na < nb ? na : nb, allowed = shorter < 3 ? 0 : shorter < 5 ? 1 : shorter < 9 ? 2 : 3;
         /* a word that goes on where a name ends, or stops before it does ("temperature" and "temp") */
-        bool begins = shorter >= 4 && !memcmp(a, b, shorter * sizeof *a);
-        if (d > allowed && begins)
-            d = allowed + 1;
+        bool begins = shorter >= 3 && !memcmp(a, b, shorter * sizeof *a);
+        size_t rank = 2 * d;
+        if (d && begins && na < nb)
+            rank = 1; /* an abbreviation is no typing mistake: it comes before all of these */
+        else if (d > allowed && begins && shorter >= 4)
+            rank = 2 * allowed + 2;
         else if (d > allowed)
             continue;
-        if (d < best) best = d, found = names[i];
+        if (rank < best) best = rank, found = names[i];
     }
     return found;
 }

@@ -205,6 +205,20 @@ static void write_config(const char *text) {
     if (paths_make_folder(folder, &e) || paths_write_private(support_folder_path("kvetch/config.yaml"), text, strlen(text), &e)) fail_msg("%s", e.text);
 }
 
+static void the_configuration_file_names_a_persona_and_an_empty_flag_none(void **state) {
+    (void)state;
+    struct program_run r;
+    write_config("persona: coder\n");
+    RUN(&r, "config");
+    assert_non_null(strstr(buf_text(&r.out), "experienced programmer"));
+    program_run_free(&r);
+    RUN(&r, "config", "-P", "");
+    assert_int_equal(r.status, 0);
+    assert_null(strstr(buf_text(&r.out), "experienced programmer"));
+    program_run_free(&r);
+    remove(support_folder_path("kvetch/config.yaml"));
+}
+
 static void a_persona_is_found_beside_a_configuration_file(void **state) {
     (void)state;
     struct program_run r;
@@ -257,6 +271,10 @@ static void help_knows_every_command_and_flag(void **state) {
     RUN(&r, "help", "bench");
     assert_non_null(strstr(buf_text(&r.out), "-d N,N..."));
     program_run_free(&r);
+    RUN(&r, "help", "lst");
+    assert_int_equal(r.status, 2);
+    assert_non_null(strstr(buf_text(&r.err), "nearest: list"));
+    program_run_free(&r);
     RUN(&r, "bench", "--help");
     assert_non_null(strstr(buf_text(&r.out), "-d N,N..."));
     program_run_free(&r);
@@ -308,6 +326,7 @@ int main(void) {
         cmocka_unit_test(bench_refuses_what_is_no_depth_and_no_test),
         cmocka_unit_test(list_without_a_store_is_empty_and_makes_none),
         cmocka_unit_test(config_says_where_each_value_came_from),
+        cmocka_unit_test(the_configuration_file_names_a_persona_and_an_empty_flag_none),
         cmocka_unit_test(a_persona_is_found_beside_a_configuration_file),
         cmocka_unit_test(what_the_program_opens_never_takes_the_place_of_a_closed_stdin_or_stdout),
         cmocka_unit_test(personas_lists_the_shipped_ones),

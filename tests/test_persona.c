@@ -219,7 +219,7 @@ static void braces_can_be_meant_as_they_stand(void **state) {
 static void an_unknown_name_is_answered_with_the_nearest(void **state) {
     (void)state;
     put("tea-master", "system: t\n");
-    refused("codr", "no persona codr", "nearest: coder", NULL);
+    refused("codr", "no persona codr", "nearest: coder", "there are: ", "guide", NULL);
     refused("tea-mastre", "nearest: tea-master", NULL);
     refused("zzzzzzzz", "there are: ", "guide", "tea-master", NULL);
     refused("", "no persona", NULL);

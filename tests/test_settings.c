@@ -124,12 +124,30 @@ static void turns_takes_its_value_only_with_an_equals_sign(void **state) {
     refused(ARGS("--turns=5"), "--turns: '5'", "allowed: no value, 0");
 }
 
+static void a_setting_is_known_by_its_key_and_by_its_flags(void **state) {
+    (void)state;
+    static const struct {
+        const char *name;
+        int id;
+    } cases[] = {{"sampling.predict", SET_PREDICT}, {"predict", SET_PREDICT}, {"n", SET_PREDICT}, {"-n", SET_PREDICT}, {"ctx_start", SET_START},
+                 {"ctx-size", SET_BOUND}, {"--ctx-size", SET_BOUND}, {"c", SET_BOUND}, {"ctx", -1}, {"", -1}, {"-", -1}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        const struct setting *d = setting_find_name(cases[i].name);
+        if ((d ? (int)d->id : -1) != cases[i].id) fail_msg("%s", cases[i].name);
+    }
+    char near[64];
+    assert_string_equal(setting_nearest_name("ctx", near, sizeof near), "ctx-size");
+    assert_string_equal(setting_nearest_name("tmep", near, sizeof near), "temp");
+    assert_string_equal(setting_nearest_name("context.bond", near, sizeof near), "context.bound");
+    assert_null(setting_nearest_name("zzzzzzz", near, sizeof near));
+}
+
 static void a_repeated_list_flag_appends_and_another_flag_is_replaced(void **state) {
     (void)state;
     struct settings *s = opened();
     struct line l;
     const char *const *stop;
-    assert_int_equal(parse(s, &l, NULL, ARGS("-r", "a", "--stop=b", "-r", "--temp", "-s", "1", "-s", "2")), 0);
+    assert_int_equal(parse(s, &l, NULL, ARGS("-r", "a", "--stop=b", "-r=--temp", "-s", "1", "-s", "2")), 0);
     assert_int_equal(settings_list(s, SET_STOP, &stop), 3);
     assert_string_equal(stop[0], "a");
     assert_string_equal(stop[2], "--temp");
@@ -158,11 +176,14 @@ static void flags_without_a_value_say_so(void **state) {
     refused(ARGS("-m"), "-m needs a value: -m FILE", "");
     refused(ARGS("-m", "--temp", "1"), "-m needs a value", "-m=--temp");
     refused(ARGS("-c", "-m", "x"), "-c needs a value: -c CELLS", "");
+    refused(ARGS("--persona", "-p", ""), "--persona needs a value", "--persona=-p"); /* a text too */
+    refused(ARGS("-r", "-p", ""), "-r needs a value", "-r=-p");
     struct settings *s = opened();
     struct line l;
-    assert_int_equal(parse(s, &l, NULL, ARGS("-p", "--help", "-m=--temp")), 0); /* a prompt may be any text */
+    assert_int_equal(parse(s, &l, NULL, ARGS("-p=--help", "-m=--temp", "-sys", "-5")), 0); /* what follows = may be any text */
     assert_string_equal(settings_text(s, SET_PROMPT), "--help");
     assert_string_equal(settings_text(s, SET_MODEL), "--temp");
+    assert_string_equal(settings_text(s, SET_SYSTEM), "-5");
     assert_int_equal(parse(s, &l, NULL, ARGS("-p", "")), 0);
     assert_string_equal(settings_text(s, SET_PROMPT), "");
     settings_close(s);
@@ -180,14 +201,16 @@ static void bad_values_say_what_is_allowed(void **state) {
     refused(ARGS("--temp", ""), "an empty text", "a number");
     refused(ARGS("--temp", "1e999"), "'1e999'", "a number");
     refused(ARGS("--top-p=1.01"), "--top-p", "from 0 to 1");
-    refused(ARGS("-c", "1.5"), "-c: '1.5'", "a whole number from 0 to 1073741824");
+    refused(ARGS("-c", "1.5"), "-c: '1.5'", "0, or a whole number from 32 to 1073741824");
+    refused(ARGS("-c", "31"), "-c: '31'", "from 32");
+    refused(ARGS("--grow", "linear:0"), "linear:0", "SIZE above 0");
     refused(ARGS("-c", "-1"), "'-1'", "a whole number");
     refused(ARGS("-c", "99999999999999999999"), "99999999999999999999", "a whole number");
     refused(ARGS("-c", "12x"), "'12x'", "a whole number");
     refused(ARGS("--evict", "slid"), "nearest: slide", "shift, slide, stop");
     refused(ARGS("--theme", "pink"), "'pink'", "dark, light, mono, high-contrast");
     refused(ARGS("-ctk", "q8_0"), "-ctk: 'q8_0'", "f16, f32");
-    refused(ARGS("--grow", "linear:"), "'linear:'", "auto, double, linear, linear:SIZE, fixed");
+    refused(ARGS("--grow", "linear:"), "'linear:'", "auto, double, linear, linear:SIZE (SIZE above 0), fixed");
     refused(ARGS("--grow", "linear:0"), "'linear:0'", "linear:SIZE");
     refused(ARGS("--grow", "triple"), "'triple'", "double");
     refused(ARGS("--keep", "all"), "'all'", "system, a whole number");
@@ -399,6 +422,7 @@ static void mistakes_in_documents_name_their_place(void **state) {
         {"threads:\n", "1:9", "not nothing"},
         {"model: {a: b}\n", "1:8", "model must be a path, not a map"},
         {"verbose: 3\n", "1:10", "true or false"},
+        {"context: {bound: 12}\n", "1:18", "'12' cannot be used; allowed: 0, or a whole number from 32"},
         {"models: {dirs: [a, {b: c}]}\n", "1:20", "models.dirs must be"},
         {"models: [a]\n", "1:9", "a section is a map"},
         {"config: x\n", "1:1", "unknown key config"}, /* a flag alone */
@@ -523,6 +547,7 @@ int main(void) {
         cmocka_unit_test(flags_are_whole_words_with_values_beside_or_after_an_equals_sign),
         cmocka_unit_test(two_dashes_end_the_flags),
         cmocka_unit_test(turns_takes_its_value_only_with_an_equals_sign),
+        cmocka_unit_test(a_setting_is_known_by_its_key_and_by_its_flags),
         cmocka_unit_test(a_repeated_list_flag_appends_and_another_flag_is_replaced),
         cmocka_unit_test(unknown_flags_are_answered_with_the_nearest),
         cmocka_unit_test(flags_without_a_value_say_so),

@@ -170,6 +170,11 @@ static void settings_are_shown_changed_and_checked(void **state) {
     assert_null(strstr(buf_text(&printed), "no_save")); /* what cannot be changed is not offered */
     refuse("/set temp 9999", "/set sampling.temp");
     refuse("/set tmp 1", "temp");
+    refuse("/set ctx 64", "ctx-size");
+    refuse("/set p x", "cannot be changed"); /* a flag alone */
+    run("/set n 3");
+    assert_int_equal(settings_int(app.settings, SET_PREDICT), 3);
+    assert_int_equal(run("/set ctx-start 512"), SLASH_LOAD);
     refuse("/set data /elsewhere", "cannot be changed");
     assert_int_equal(run("/set theme light"), SLASH_THEME);
     assert_int_equal(run("/set type_k f32"), SLASH_LOAD);
@@ -182,8 +187,9 @@ static void limits_are_checked_and_kept(void **state) {
     (void)state;
     assert_int_equal(run("/limit 4096"), 0);
     assert_int_equal(settings_int(app.settings, SET_BOUND), 4096);
-    refuse("/limit 5", "least bound");
-    refuse("/limit many", "many");
+    refuse("/limit 5", "/limit: '5' cannot be used; allowed: 0, or a whole number from 32");
+    assert_true(setting_get(SET_BOUND)->min == KV_MIN_BOUND);
+    refuse("/limit many", "/limit: 'many'");
     assert_int_equal(settings_int(app.settings, SET_BOUND), 4096);
     run("/evict stop");
     expect_printed("stop");

@@ -348,7 +348,7 @@ static void text_is_composed_and_broken_text_left_alone(void **state) {
 
 static void a_misspelt_name_finds_the_one_that_was_meant(void **state) {
     (void)state;
-    static const char *const names[] = {"temp", "top_p", "top_k", "seed", "repeat_penalty", "min_p", "-m"};
+    static const char *const names[] = {"temp", "top_p", "top_k", "seed", "repeat_penalty", "min_p", "-m", "rex"};
     static const struct {
         const char *word, *meant;
     } cases[] = {
@@ -359,6 +359,7 @@ static void a_misspelt_name_finds_the_one_that_was_meant(void **state) {
         {"temperature", "temp"},
         {"top-p", "top_p"},
         {"topk", "top_k"},
+        {"rep", "repeat_penalty"}, /* an abbreviation, though "rex" is nearer by its letters */
         {"sed", "seed"},
         {"sede", "seed"},
         {"repeat_penalyt", "repeat_penalty"},
