@@ -2,6 +2,7 @@
 #include "app/report.h"
 
 #include <math.h>
+#include <time.h>
 
 #include "app/process.h"
 
@@ -80,15 +81,20 @@ static struct json *report_memory(const struct session_stats *st) {
     return j;
 }
 
-/* id, model and persona: what the start of a conversation and each of its turns say alike. */
-static void add_identity(struct json *j, struct app *a, int64_t id) {
+/* id, model and persona: what the start of a conversation, each of its turns and the list of all say alike. */
+static void add_identity(struct json *j, int64_t id, const char *model_path, const char *persona) {
+    if (id) json_add_number(j, "id", (double)id);
+    else json_add_null(j, "id");
+    json_add_string(j, "model", model_path && *model_path ? model_path : NULL);
+    json_add_string(j, "persona", persona && *persona ? persona : NULL);
+}
+
+static void add_own_identity(struct json *j, struct app *a, int64_t id) {
     struct model_info info = {0};
     struct model *m = worker_model(a->worker);
     if (m) model_get_info(m, &info);
-    if (id) json_add_number(j, "id", (double)id);
-    else json_add_null(j, "id");
-    json_add_string(j, "model", info.name);
-    json_add_string(j, "persona", a->persona ? a->persona->id : NULL);
+    add_identity(j, id, info.path, a->persona ? a->persona->id : NULL);
+    json_add_string(j, "model_name", info.name);
 }
 
 struct json *report_event(const char *event) {
@@ -101,7 +107,7 @@ struct json *report_turn(const struct report_turn *t, const char *event) {
     struct session_stats st = {0};
     worker_get_stats(t->app->worker, &st);
     struct json *j = event ? report_event(event) : json_object();
-    add_identity(j, t->app, t->id);
+    add_own_identity(j, t->app, t->id);
     json_add(j, "messages", report_messages(t));
     json_add_text(j, "response", t->reply->text.data, t->reply->text.len);
     json_add_null(j, "reasoning");
@@ -118,7 +124,7 @@ struct json *report_start(struct app *a, int64_t id) {
     struct session_stats st = {0};
     worker_get_stats(a->worker, &st);
     struct json *j = report_event("start");
-    add_identity(j, a, id);
+    add_own_identity(j, a, id);
     json_add(j, "context", report_context(&st));
     json_add_number(j, "schema_version", REPORT_VERSION);
     return j;
@@ -145,6 +151,25 @@ struct json *report_cache(const struct kv_event *ev) {
     }
     add_us(j, "us", ev->us);
     json_add_string(j, "reason", ev->reason);
+    return j;
+}
+
+const char *report_time(int64_t unix_seconds, char out[REPORT_TIME_BYTES]) {
+    time_t t = (time_t)unix_seconds;
+    struct tm tm;
+    if (!gmtime_r(&t, &tm) || !strftime(out, REPORT_TIME_BYTES, "%Y-%m-%dT%H:%M:%SZ", &tm)) *out = 0;
+    return out;
+}
+
+struct json *report_conversation(const struct store_conversation *c) {
+    struct json *j = json_object();
+    char when[REPORT_TIME_BYTES];
+    add_identity(j, c->id, c->model, c->persona);
+    json_add_string(j, "created", report_time(c->created, when));
+    json_add_string(j, "updated", report_time(c->updated, when));
+    json_add_number(j, "turns", (double)c->n_turns);
+    json_add_string(j, "title", *c->title ? c->title : NULL);
+    json_add_number(j, "schema_version", REPORT_VERSION);
     return j;
 }
 

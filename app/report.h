@@ -25,6 +25,9 @@ struct json *report_start(struct app *a, int64_t id);
 struct json *report_token(const struct worker_event *ev);
 struct json *report_cache(const struct kv_event *ev);      /* grow, shrink, evict, refused */
 struct json *report_error(const struct err *e);
+struct json *report_conversation(const struct store_conversation *c); /* a row of `list` */
+#define REPORT_TIME_BYTES 32
+const char *report_time(int64_t unix_seconds, char out[REPORT_TIME_BYTES]); /* as JSON and pipes have it: ISO 8601, UTC. Returns out. */
 struct json *report_sampling(const struct sample_params *p); /* as the store keeps it with a reply */
 
 #endif

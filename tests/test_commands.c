@@ -173,14 +173,52 @@ static void bench_refuses_what_is_no_depth_and_no_test(void **state) {
 static void list_without_a_store_is_empty_and_makes_none(void **state) {
     (void)state;
     struct program_run r;
-    RUN(&r, "list", "--data", support_folder_path("nowhere"));
+    RUN(&r, "list");
     assert_int_equal(r.status, 0);
     assert_int_equal(r.out.len, 0);
     program_run_free(&r);
-    assert_false(paths_is_folder(support_folder_path("nowhere")));
+    assert_false(paths_is_file(support_folder_path("kvetch/kvetch.db")));
     cJSON *j = JSON(NULL, "list", "--json");
     assert_int_equal(cJSON_GetArraySize(j), 0);
     cJSON_Delete(j);
+}
+
+static void list_of_a_folder_that_is_none_ends_with_3(void **state) {
+    (void)state;
+    struct program_run r;
+    char *file = support_file("", 0);
+    const char *const none[] = {support_folder_path("nowhere"), file};
+    for (size_t i = 0; i < 2; i++) {
+        RUN(&r, "list", "--data", none[i]);
+        assert_int_equal(r.status, 3);
+        assert_int_equal(r.out.len, 0);
+        assert_non_null(strstr(buf_text(&r.err), none[i]));
+        program_run_free(&r);
+    }
+    assert_false(paths_is_folder(none[0]));
+    unlink(file);
+    free(file);
+}
+
+static void list_and_a_turn_name_the_conversation_alike(void **state) {
+    (void)state;
+    need_model();
+    const char *data = support_folder_path("alike");
+    cJSON *turn = JSON(NULL, "-m", model, "-n", "2", "-q", "--data", data, "--name", "tea", "--json", "-p", "x");
+    cJSON *list = JSON(NULL, "list", "--data", data, "--json"), *row = cJSON_GetArrayItem(list, 0);
+    static const char *const SAME[] = {"id", "model", "persona", "schema_version"};
+    for (size_t i = 0; i < 4; i++) {
+        assert_non_null(cJSON_GetObjectItem(turn, SAME[i]));
+        assert_true(cJSON_Compare(cJSON_GetObjectItem(turn, SAME[i]), cJSON_GetObjectItem(row, SAME[i]), true));
+    }
+    assert_true(cJSON_IsNull(cJSON_GetObjectItem(row, "persona")));
+    assert_true(paths_is_file(text_of(row, "model")));
+    int year;
+    char zone = 0;
+    assert_int_equal(sscanf(text_of(row, "updated"), "%4d-%*2d-%*2dT%*2d:%*2d:%*2d%c", &year, &zone), 2);
+    assert_true(year > 2000 && zone == 'Z');
+    cJSON_Delete(turn);
+    cJSON_Delete(list);
 }
 
 static void config_says_where_each_value_came_from(void **state) {
@@ -325,6 +363,8 @@ int main(void) {
         cmocka_unit_test(bench_reports_every_test_with_its_figures),
         cmocka_unit_test(bench_refuses_what_is_no_depth_and_no_test),
         cmocka_unit_test(list_without_a_store_is_empty_and_makes_none),
+        cmocka_unit_test(list_of_a_folder_that_is_none_ends_with_3),
+        cmocka_unit_test(list_and_a_turn_name_the_conversation_alike),
         cmocka_unit_test(config_says_where_each_value_came_from),
         cmocka_unit_test(the_configuration_file_names_a_persona_and_an_empty_flag_none),
         cmocka_unit_test(a_persona_is_found_beside_a_configuration_file),
