@@ -278,11 +278,20 @@ static void on_turn_end(struct chat *c, struct worker_event *ev) {
 
 /* ---- events -------------------------------------------------------------------------------------------------- */
 
+static void say_left(struct chat *c, size_t turns, size_t tokens) {
+    struct session_stats st = {0};
+    struct buf left = {0};
+    worker_get_stats(c->app->worker, &st);
+    report_left(turns, tokens, st.kv.evict, &left);
+    chat_event(c, "%s", buf_text(&left));
+    buf_free(&left);
+}
+
 static void on_plan(struct chat *c, const struct worker_event *ev) {
     c->done = 0;
     c->total = ev->n_todo;
     c->reading_us = process_now_us();
-    if (ev->evicted_turns) chat_event(c, "%zu turn%s left the context", ev->evicted_turns, ev->evicted_turns == 1 ? "" : "s");
+    if (ev->evicted_tokens) say_left(c, ev->evicted_turns, ev->evicted_tokens);
 }
 
 static void on_text(struct chat *c, const struct worker_event *ev) {
@@ -301,8 +310,7 @@ static void on_cache(struct chat *c, const struct kv_event *ev) {
     case KV_EVENT_REFUSED: chat_event(c, "cannot grow beyond %u cells: %s", ev->cells_before, ev->reason); break;
     case KV_EVENT_EVICT:
         c->flash = UI_EVICTING;
-        if (ev->evicted_turns) chat_event(c, "%u turn%s left the context", ev->evicted_turns, ev->evicted_turns == 1 ? "" : "s");
-        else chat_event(c, "%u tokens left the context", ev->evicted_tokens);
+        say_left(c, ev->evicted_turns, ev->evicted_tokens);
         break;
     }
 }

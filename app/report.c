@@ -173,6 +173,12 @@ struct json *report_conversation(const struct store_conversation *c) {
     return j;
 }
 
+void report_left(size_t turns, size_t tokens, enum kv_evict mode, struct buf *out) {
+    const char *s = tokens == 1 ? "" : "s";
+    if (turns) buf_printf(out, "%zu turn%s (%zu token%s) left the context", turns, turns == 1 ? "" : "s", tokens, s);
+    else buf_printf(out, "the oldest %zu token%s%s left the context", tokens, s, mode == KV_EVICT_SHIFT ? " of this turn" : "");
+}
+
 struct json *report_error(const struct err *e) {
     struct json *j = report_event("error");
     add_us(j, "status", err_status(e->code));

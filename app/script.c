@@ -115,7 +115,12 @@ static void say_text(struct script *s, const struct worker_event *ev) {
 static void say_statistics(struct script *s, const struct reply *r) {
     struct session_stats st = {0};
     worker_get_stats(s->app->worker, &st);
-    if (r->evicted_tokens) script_output_notice(&s->out, "%zu turns (%zu tokens) left the context", r->evicted_turns, r->evicted_tokens);
+    if (r->evicted_tokens) {
+        struct buf left = {0};
+        report_left(r->evicted_turns, r->evicted_tokens, st.kv.evict, &left);
+        script_output_notice(&s->out, "%s", buf_text(&left));
+        buf_free(&left);
+    }
     script_output_notice(&s->out, "%zu tokens read (%zu cached) in %.2f s, %zu written in %.2f s (%.1f t/s), %s; ctx %u/%u of %u", s->n_read, r->n_cached,
                          r->prompt_us / 1e6, r->n_completion, r->completion_us / 1e6,
                          r->completion_us > 0 ? (double)r->n_completion * 1e6 / r->completion_us : 0.0, finish_name(r->finish), st.kv.used,

@@ -206,7 +206,7 @@ enum kv_event_kind { KV_EVENT_GROW, KV_EVENT_SHRINK, KV_EVENT_EVICT, KV_EVENT_RE
 struct kv_event {
     enum kv_event_kind kind;
     uint64_t n;                  /* number of this event, from 1 */
-    uint32_t cells_before, cells_after;   /* committed */
+    uint32_t cells_before, cells_after;   /* committed, of the bound */
     uint64_t bytes_before, bytes_after;
     uint32_t evicted_tokens, evicted_turns;
     double us;                   /* what it took */
@@ -217,7 +217,7 @@ struct kv_event {
 size_t kv_events(const struct kv *c, uint64_t after, struct kv_event *ev, size_t max);
 
 struct kv_stats {
-    uint32_t used, committed, reserved, bound;   /* cells; used counts cells that some sequence owns */
+    uint32_t used, committed, reserved, bound;   /* cells; used counts cells that some sequence owns, committed those of the bound alone */
     uint64_t used_bytes, committed_bytes, reserved_bytes, cell_bytes, block_bytes;
     uint64_t touched_bytes;                      /* committed bytes that were ever written */
     uint32_t n_grow, n_shrink;

@@ -10,9 +10,14 @@ uint64_t kv_now_us(void) {
     return (uint64_t)t.tv_sec * 1000000u + (uint64_t)t.tv_nsec / 1000u;
 }
 
+/* Memory is committed in whole blocks; cells beyond the bound are never used, and not told of. */
+static uint32_t usable(const struct kv *c, uint32_t cells) {
+    return cells < c->config.bound ? cells : c->config.bound;
+}
+
 static struct kv_event *add(struct kv *c, enum kv_event_kind kind, uint64_t since_us, const char *reason) {
     struct kv_event *ev = &c->log.event[c->log.n++ % KV_EVENTS];
-    uint32_t cells = c->arena.n_blocks * KV_BLOCK;
+    uint32_t cells = usable(c, c->arena.n_blocks * KV_BLOCK);
     *ev = (struct kv_event){.kind = kind, .n = c->log.n, .cells_before = cells, .cells_after = cells, .reason = reason};
     ev->bytes_before = ev->bytes_after = c->arena.committed_bytes;
     ev->us = (double)(kv_now_us() - since_us);
@@ -22,7 +27,7 @@ static struct kv_event *add(struct kv *c, enum kv_event_kind kind, uint64_t sinc
 void kv_event_size(struct kv *c, enum kv_event_kind kind, uint32_t blocks_before, uint64_t bytes_before,
                    uint64_t since_us, const char *reason) {
     struct kv_event *ev = add(c, kind, since_us, reason);
-    ev->cells_before = blocks_before * KV_BLOCK;
+    ev->cells_before = usable(c, blocks_before * KV_BLOCK);
     ev->bytes_before = bytes_before;
     c->log.n_grow += kind == KV_EVENT_GROW;
     c->log.n_shrink += kind == KV_EVENT_SHRINK;
@@ -64,7 +69,7 @@ void kv_stats_publish(struct kv *c) {
     uint64_t cap = c->arena.cap_blocks;
     struct kv_stats s = {
         .used = c->cells.used,
-        .committed = c->cells.n,
+        .committed = usable(c, c->cells.n),
         .reserved = (uint32_t)cap * KV_BLOCK,
         .bound = c->config.bound,
         .used_bytes = (uint64_t)c->cells.used * c->cell_bytes,

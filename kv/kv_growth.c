@@ -122,6 +122,10 @@ static int refuse(struct kv *c, uint32_t least, uint64_t since, const struct kv_
     c->refused_us = since;
     kv_event_size(c, KV_EVENT_REFUSED, c->arena.n_blocks, c->arena.committed_bytes, since,
                   room ? room->limit : "system");
+    if (room && !c->arena.n_blocks && !strcmp(room->limit, "budget"))
+        return err_set(e, ERR_MEMORY,
+                       "the cache cannot be opened: its first %u cells need a --budget (context.budget) of at least %lluk",
+                       least * KV_BLOCK, ((unsigned long long)more + 1023) / 1024);
     if (!room)
         return err_set(e, ERR_MEMORY, "the system refuses the %.1f MiB that %u cells need", (double)more / (1 << 20),
                        least * KV_BLOCK);

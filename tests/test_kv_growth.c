@@ -104,7 +104,8 @@ static void each_policy_grows_by_its_steps_inside_the_call(void **state) {
             assert_int_equal(ev[k].kind, KV_EVENT_GROW);
             assert_int_equal(ev[k].n, k + 1);
             assert_int_equal(ev[k].cells_before, row[i].blocks[k] * KV_BLOCK);
-            assert_int_equal(ev[k].cells_after, row[i].blocks[k + 1] * KV_BLOCK);
+            uint32_t after = row[i].blocks[k + 1] * KV_BLOCK;
+            assert_int_equal(ev[k].cells_after, after < g.bound ? after : g.bound);
             assert_int_equal(ev[k].bytes_after, row[i].blocks[k + 1] * 32768);
             assert_string_equal(ev[k].reason, "full");
         }
@@ -165,7 +166,14 @@ static void a_budget_bounds_what_is_committed(void **state) {
     struct err e = {0};
     g.budget_bytes = 1000;
     assert_int_equal(kv_open(&c, &g, &e), ERR_MEMORY);
-    assert_non_null(strstr(e.text, "budget"));
+    assert_non_null(strstr(e.text, "cannot be opened"));
+    char *least = strstr(e.text, "at least "), *end;
+    assert_non_null(least);
+    g.budget_bytes = strtoull(least + 9, &end, 10) * 1024; /* the least that would do does, and nothing less */
+    assert_string_equal(end, "k");
+    kv_close(kvt_open(&g));
+    g.budget_bytes -= 1024;
+    assert_int_equal(kv_open(&c, &g, &e), ERR_MEMORY);
     g.budget_bytes = 5 * 32768 + 100;
     c = kvt_open(&g);
     c->arena.unit = 4096;
@@ -189,6 +197,22 @@ static void a_budget_bounds_what_is_committed(void **state) {
     assert_string_equal(s.room_limit, "budget");
     assert_int_equal(kv_grow_to(c, 6 * KV_BLOCK, &e), ERR_MEMORY);
     kvt_check(c, 0);
+    kv_close(c);
+}
+
+static void cells_beyond_the_bound_are_not_told_of(void **state) {
+    (void)state;
+    struct kv_config g = kvt_config(300, "f16");
+    struct kv *c = kvt_open(&g);
+    struct kv_stats s;
+    struct kv_event ev[KV_EVENTS];
+    for (int i = 0; i < 300; i++) assert_int_equal(kvt_append(c, 0, i, NULL), 0);
+    kv_get_stats(c, &s);
+    assert_int_equal(s.committed, 300);
+    assert_int_equal(s.committed_bytes, c->arena.committed_bytes);
+    assert_int_equal(kv_events(c, 0, ev, KV_EVENTS), 1);
+    assert_int_equal(ev[0].cells_before, 256);
+    assert_int_equal(ev[0].cells_after, 300);
     kv_close(c);
 }
 
@@ -403,6 +427,7 @@ int main(void) {
         cmocka_unit_test(names_of_policies_and_modes_are_found),
         cmocka_unit_test(a_refused_commit_leaves_the_old_capacity_and_the_conversation_goes_on),
         cmocka_unit_test(a_budget_bounds_what_is_committed),
+        cmocka_unit_test(cells_beyond_the_bound_are_not_told_of),
         cmocka_unit_test(a_prompt_that_memory_cannot_hold_is_read_without_its_oldest_turns),
         cmocka_unit_test(rlimit_data_lets_the_conversation_go_on_by_the_bounds_rule),
         cmocka_unit_test(without_a_reservation_everything_is_the_same),

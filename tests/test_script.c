@@ -394,6 +394,11 @@ static void a_reply_goes_on_past_the_bound_and_says_what_left(void **state) {
         assert_int_equal(r.status, 0);
         assert_non_null(strstr(buf_text(&r.out), "\"event\":\"evict\""));
         assert_non_null(strstr(buf_text(&r.out), "\"completion\":400"));
+        assert_non_null(strstr(buf_text(&r.out), "\"committed\":64,")); /* no more than the bound, though memory comes in blocks */
+        program_run_free(&r);
+        RUN(&r, NULL, 0, ENDLESS, "-c", "64", "--evict", MODE[i], "-n", "100", "-p", "x");
+        assert_non_null(strstr(buf_text(&r.err), i ? "tokens left the context\n" : "tokens of this turn left the context\n"));
+        assert_non_null(strstr(buf_text(&r.err), "/64 of 64"));
         program_run_free(&r);
     }
 }
