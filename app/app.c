@@ -42,9 +42,9 @@ static int open_persona(struct app *a, struct err *e) {
     return rc;
 }
 
-int app_configure(struct app *a, struct err *e) {
+int app_configure(struct app *a, bool persona, struct err *e) {
     int rc = settings_apply_config(a->settings, e);
-    if (!rc) rc = open_persona(a, e);
+    if (!rc && persona) rc = open_persona(a, e);
     return rc ? rc : find_folders(a, e);
 }
 

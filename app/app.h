@@ -26,8 +26,8 @@ struct app {
 /* Parses flags (argv without a subcommand's name and own flags). The other words are left in words[] (room for
  * argc, borrowed from argv), *n_words. */
 int app_open(struct app *a, int argc, char **argv, const char **words, size_t *n_words, struct err *e);
-/* Applies persona and configuration file to the settings, and finds the folders. */
-int app_configure(struct app *a, struct err *e);
+/* Applies the configuration file and, where persona is true, the persona to the settings, and finds the folders. */
+int app_configure(struct app *a, bool persona, struct err *e);
 void app_close(struct app *a); /* also after a failure of these */
 
 /* Starts the engine thread, where it does not run yet. */
@@ -46,6 +46,8 @@ int app_complain(const struct err *e);
 
 /* ---- settings as the engine wants them (options.c) ---- */
 
+/* For a chat or a script. ERR_USAGE: two settings that contradict each other. */
+int options_check(const struct settings *s, struct err *e);
 /* ERR_USAGE: a value that only shows to be wrong here (--grow, --keep). */
 int options_session(const struct settings *s, struct session_options *o, struct err *e);
 void options_sampling(const struct settings *s, struct sample_params *p);

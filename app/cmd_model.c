@@ -11,15 +11,6 @@
 
 #define MAX_TEXT_BYTES ((size_t)1 << 30)
 
-static int open_model(struct app *a, bool vocab_only, struct model **m, struct err *e) {
-    const struct model_options o = {.vocab_only = vocab_only};
-    char *path;
-    int rc = app_find_model(a, &path, e);
-    if (!rc) rc = model_open(m, path, &o, e);
-    free(path);
-    return rc;
-}
-
 /* ---- info ---------------------------------------------------------------------------------------------------- */
 
 static struct json *info_json(const struct model_info *i) {
@@ -55,7 +46,7 @@ int cmd_info(struct app *a, const struct command_args *args, struct err *e) {
     int rc = args->n_words ? settings_set(a->settings, SET_MODEL, args->word[0], ORIGIN_FLAG, "argument", e) : 0;
     struct model *m = NULL;
     struct buf b = {0};
-    if (!rc) rc = open_model(a, false, &m, e);
+    if (!rc) rc = command_open_model(a, false, &m, e);
     if (!rc && settings_bool(a->settings, SET_JSON)) {
         struct model_info info;
         model_get_info(m, &info);
@@ -87,7 +78,7 @@ int cmd_tokenize(struct app *a, const struct command_args *args, struct err *e) 
     struct model *m = NULL;
     struct buf text = {0}, line = {0};
     struct tokens t = {0};
-    int rc = open_model(a, true, &m, e);
+    int rc = command_open_model(a, true, &m, e);
     if (!rc) rc = read_stdin(&text, e);
     if (!rc) rc = model_tokenize(m, buf_text(&text), text.len, args->flag[0] != NULL, false, &t, e);
     if (!rc && settings_bool(a->settings, SET_JSON)) {
@@ -156,7 +147,7 @@ int cmd_logits(struct app *a, const struct command_args *args, struct err *e) {
     if (!args->flag[0]) return err_set(e, ERR_USAGE, "logits needs -o FILE, where the rows go");
     if (!args->n_words) return err_set(e, ERR_USAGE, "logits needs token ids");
     struct model *m = NULL;
-    int rc = open_model(a, false, &m, e);
+    int rc = command_open_model(a, false, &m, e);
     if (!rc) rc = compute_rows(a, m, args, args->flag[0], e);
     model_close(m);
     return rc;

@@ -10,45 +10,81 @@
 
 /* ---- config -------------------------------------------------------------------------------------------------- */
 
-/* A setting's name as a user would write it: its YAML key, or its first flag. */
-static void add_name(const struct setting *d, struct buf *out) {
-    if (d->key) buf_add_text(out, d->key);
-    else buf_add(out, d->flags, strcspn(d->flags, " "));
+#define MAX_TEXT 64 /* bytes of a text in the table */
+
+/* A bound of 0 stands for what the model was trained for. Where there is no model that can be asked, 0 stays. */
+static void take_bound_of_model(struct app *a) {
+    struct model *m = NULL;
+    if (settings_int(a->settings, SET_BOUND) || command_open_model(a, false, &m, NULL)) return;
+    struct model_info info;
+    struct buf cells = {0};
+    model_get_info(m, &info);
+    buf_printf(&cells, "%u", info.n_ctx_train);
+    if (info.n_ctx_train && !settings_set(a->settings, SET_BOUND, buf_text(&cells), ORIGIN_MODEL, "model", NULL))
+        for (int o = ORIGIN_CONFIG; o <= ORIGIN_COMMAND; o++) settings_unset(a->settings, SET_BOUND, (enum setting_origin)o);
+    buf_free(&cells);
+    model_close(m);
 }
 
-static int config_json(struct app *a, struct err *e) {
-    struct json *all = json_array();
-    for (int id = 0; id < SETTING_COUNT; id++) {
-        struct buf name = {0}, value = {0};
-        add_name(setting_get((enum setting_id)id), &name);
-        settings_print(a->settings, (enum setting_id)id, &value);
-        struct json *j = json_object();
-        json_add_string(j, "setting", buf_text(&name));
-        json_add_string(j, "value", buf_text(&value));
-        json_add_string(j, "from", settings_where(a->settings, (enum setting_id)id));
-        json_add(all, NULL, j);
-        buf_free(&name);
-        buf_free(&value);
+/* Of its own type; a size is in bytes. */
+static void add_value(struct json *j, const struct settings *s, const struct setting *d) {
+    const char *const *item;
+    struct json *list;
+    switch (d->type) {
+    case SETTING_FLAG:
+    case SETTING_BOOL: json_add_bool(j, "value", settings_bool(s, d->id)); break;
+    case SETTING_INT: json_add_number(j, "value", (double)settings_int(s, d->id)); break;
+    case SETTING_REAL: json_add_number(j, "value", settings_real(s, d->id)); break;
+    case SETTING_SIZE:
+        if (settings_int(s, d->id)) json_add_number(j, "value", (double)settings_int(s, d->id));
+        else json_add_string(j, "value", "auto");
+        break;
+    case SETTING_LIST:
+        list = json_array();
+        for (size_t i = 0, n = settings_list(s, d->id, &item); i < n; i++) json_add_string(list, NULL, item[i]);
+        json_add(j, "value", list);
+        break;
+    case SETTING_TEXT:
+    case SETTING_PATH:
+    case SETTING_CHOICE:
+    case SETTING_FORM:
+    case SETTING_OPTIONAL: json_add_string(j, "value", settings_text(s, d->id)); break;
     }
-    return command_print_json(all, e);
+}
+
+static struct json *setting_json(const struct settings *s, const struct setting *d) {
+    struct json *j = json_object();
+    json_add_string(j, "setting", d->key);
+    add_value(j, s, d);
+    json_add_string(j, "from", settings_where(s, d->id));
+    return j;
+}
+
+/* One line, on which a text is cut where it is long: --json has the whole. */
+static void add_row(struct buf *out, const struct settings *s, const struct setting *d) {
+    struct buf value = {0};
+    char shown[MAX_TEXT];
+    settings_print(s, d->id, &value);
+    buf_printf(out, "%-28s %-24s %s\n", d->key, d->type == SETTING_TEXT ? utf8_show(buf_text(&value), shown, sizeof shown) : buf_text(&value),
+               settings_where(s, d->id));
+    out->failed |= value.failed;
+    buf_free(&value);
 }
 
 int cmd_config(struct app *a, const struct command_args *args, struct err *e) {
     if (args->n_words) return err_set(e, ERR_USAGE, "config takes no words, found \"%s\"", args->word[0]);
-    if (settings_bool(a->settings, SET_JSON)) return config_json(a, e);
-    struct buf b = {0};
+    take_bound_of_model(a);
+    bool as_json = settings_bool(a->settings, SET_JSON);
+    struct json *all = as_json ? json_array() : NULL;
+    struct buf table = {0};
     for (int id = 0; id < SETTING_COUNT; id++) {
-        struct buf name = {0}, value = {0};
-        add_name(setting_get((enum setting_id)id), &name);
-        settings_print(a->settings, (enum setting_id)id, &value);
-        for (size_t i = 0; i < value.len; i++)
-            if (value.data[i] == '\n') value.data[i] = ' ';
-        buf_printf(&b, "%-28s %-24s %s\n", buf_text(&name), buf_text(&value), settings_where(a->settings, (enum setting_id)id));
-        buf_free(&name);
-        buf_free(&value);
+        const struct setting *d = setting_get((enum setting_id)id);
+        if (!d->key) continue; /* an order for one run */
+        if (as_json) json_add(all, NULL, setting_json(a->settings, d));
+        else add_row(&table, a->settings, d);
     }
-    int rc = command_print(&b, e);
-    buf_free(&b);
+    int rc = as_json ? command_print_json(all, e) : command_print(&table, e);
+    buf_free(&table);
     return rc;
 }
 

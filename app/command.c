@@ -3,21 +3,24 @@
 
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "config/utf8.h"
 
+#define ALL "Model Context Conversation Script Sampling Screen"
+
 static const struct command COMMANDS[] = {
-    {"info", "MODEL", "what a model file holds", {{"--tensors", NULL, "list the tensors too"}}, cmd_info},
-    {"tokenize", "-m MODEL < TEXT", "the token ids of stdin, without BOS", {{"--special", NULL, "control tokens spelt in the text become ids"}}, cmd_tokenize},
-    {"logits", "-m MODEL -o FILE ID...", "the logits of each token, rows of float32", {{"-o", "FILE", "file to write"}}, cmd_logits},
+    {"info", "MODEL", "what a model file holds", "-m -P", {{"--tensors", NULL, "list the tensors too"}}, cmd_info},
+    {"tokenize", "-m MODEL < TEXT", "the token ids of stdin, without BOS", "-m -P", {{"--special", NULL, "control tokens spelt in the text become ids"}}, cmd_tokenize},
+    {"logits", "-m MODEL -o FILE ID...", "the logits of each token, rows of float32", "Model Context -P", {{"-o", "FILE", "file to write"}}, cmd_logits},
     {"bench", "-m MODEL", "speeds and costs on this machine: -p and -n tokens, -t threads, -ctk and -ctv types, -c bound",
-     {{"-d", "N,N...", "depths: cells that are filled before a test; default 0"},
+     "Model Context -P -p -n", {{"-d", "N,N...", "depths: cells that are filled before a test; default 0"},
       {"--test", "NAME,NAME...", "only these tests"}}, cmd_bench},
-    {"list", "", "the saved conversations, newest first", {{0}}, cmd_list},
-    {"personas", "", "the personas there are", {{0}}, cmd_personas},
-    {"config", "", "each setting, its value and where it came from", {{0}}, cmd_config},
-    {"help", "[COMMAND]", "this, or more about a command", {{"--man", NULL, "the manual page, as troff source"}}, cmd_help},
+    {"list", "", "the saved conversations, newest first", "", {{0}}, cmd_list},
+    {"personas", "", "the personas there are", "", {{0}}, cmd_personas},
+    {"config", "", "each setting, its value and where it came from", ALL, {{0}}, cmd_config},
+    {"help", "[COMMAND]", "this, or more about a command", "", {{"--man", NULL, "the manual page, as troff source"}}, cmd_help},
 };
 #define HELP_COLUMNS 100
 #define N_COMMANDS (sizeof COMMANDS / sizeof *COMMANDS)
@@ -35,6 +38,39 @@ const char *command_nearest(const char *name) {
 }
 
 const struct command *command_get(size_t i) { return i < N_COMMANDS ? &COMMANDS[i] : NULL; }
+
+/* Is one of the blank-separated words this one? */
+static bool has_word(const char *words, const char *word, size_t n) {
+    for (const char *at = words; *at; at += strspn(at, " ")) {
+        size_t len = strcspn(at, " ");
+        if (len == n && !memcmp(at, word, n)) return true;
+        at += len;
+    }
+    return false;
+}
+
+bool command_uses(const struct command *c, const struct setting *d) {
+    if (d->id == SET_JSON || !strcmp(d->group, "Program")) return true;
+    return has_word(c->uses, d->group, strlen(d->group)) || has_word(c->uses, d->flags, strcspn(d->flags, " "));
+}
+
+int command_check_settings(const struct command *c, const struct settings *s, struct err *e) {
+    for (int id = 0; id < SETTING_COUNT; id++) {
+        enum setting_id i = (enum setting_id)id;
+        if (settings_is_set(s, i) && !command_uses(c, setting_get(i)))
+            return err_set(e, ERR_USAGE, "%s does not use the %s; kvetch help %s says what it takes", c->name, settings_where(s, i), c->name);
+    }
+    return 0;
+}
+
+int command_open_model(struct app *a, bool vocab_only, struct model **m, struct err *e) {
+    const struct model_options o = {.vocab_only = vocab_only};
+    char *path;
+    int rc = app_find_model(a, &path, e);
+    if (!rc) rc = model_open(m, path, &o, e);
+    free(path);
+    return rc;
+}
 
 static bool takes_value(const struct setting *s) { return s->type != SETTING_FLAG && s->type != SETTING_OPTIONAL; }
 
@@ -122,6 +158,7 @@ static void command_help(const struct command *c, struct buf *out) {
         buf_free(&name);
     }
     buf_add_text(out, "  --json                   print JSON\n");
+    buf_printf(out, "  It heeds these of kvetch --help: %s%sProgram\n", c->uses, *c->uses ? " " : "");
 }
 
 int command_print_help(const struct command *c, struct err *e) {

@@ -1,7 +1,7 @@
 /* command: the subcommands of the program, "kvetch info ..." and so on, from one table. Main thread.
  *
  * A command has a row in command.c, its own flags beside it, and a function in a cmd_*.c. All other flags of its command line are
- * settings. */
+ * settings, and those that it does not heed are refused. */
 #ifndef APP_COMMAND_H
 #define APP_COMMAND_H
 
@@ -29,6 +29,7 @@ struct command {
     const char *name;
     const char *usage;      /* after "kvetch NAME" */
     const char *help;       /* one line */
+    const char *uses;       /* the settings it heeds, blank-separated: groups of them ("Model") and flags ("-P") */
     struct command_flag flag[COMMAND_MAX_FLAGS]; /* ended by a NULL name */
     int (*run)(struct app *a, const struct command_args *args, struct err *e);
 };
@@ -40,6 +41,13 @@ const struct command *command_get(size_t i);          /* row i of the table; NUL
 /* Finds the subcommand in argv, as the first word that is no flag or flag's value, and takes its name and its own flags out; the program's
  * name stays. *c is NULL where there is none. rest[] has room for argc words. ERR_USAGE: a flag lacks its value. */
 int command_split(int argc, char **argv, const struct command **c, struct command_args *args, char **rest, int *n_rest, struct err *e);
+
+/* Those of the group Program and --json are every command's. */
+bool command_uses(const struct command *c, const struct setting *d);
+/* ERR_USAGE: a flag of the command line is none of the command's. Before any other origin is applied. */
+int command_check_settings(const struct command *c, const struct settings *s, struct err *e);
+
+int command_open_model(struct app *a, bool vocab_only, struct model **m, struct err *e); /* the one that SET_MODEL names */
 
 int command_print_help(const struct command *c, struct err *e); /* on stdout; NULL: of the whole program */
 struct json *command_list_json(void);                        /* the table */

@@ -10,6 +10,7 @@
 #include "app/chat.h"
 #include "app/command.h"
 #include "app/script.h"
+#include "config/cpu.h"
 #include "config/paths.h"
 
 static bool ends_in_gguf(const char *path) {
@@ -45,12 +46,14 @@ static bool is_script(const struct app *a) {
 /* Runs a subcommand, a script or a chat. *status is set by the last two, which say themselves what went wrong. */
 static int run_words(struct app *a, const struct command *c, struct command_args *args, const char **words, size_t n_words, int *status, struct err *e) {
     if (settings_bool(a->settings, SET_HELP)) return command_print_help(c, e);
-    int rc = app_configure(a, e);
+    int rc = c ? command_check_settings(c, a->settings, e) : 0;
+    if (!rc) rc = app_configure(a, !c || command_uses(c, setting_get(SET_PERSONA)), e);
     if (!rc && c) {
         args->word = words;
         args->n_words = n_words;
         return c->run(a, args, e);
     }
+    if (!rc) rc = options_check(a->settings, e);
     if (!rc) rc = take_words(a, words, n_words, e);
     if (rc) return rc;
     *status = is_script(a) ? script_run(a) : chat_run(a);
@@ -73,6 +76,7 @@ static int run(struct app *a, int argc, char **argv, int *status, struct err *e)
     char **rest = calloc((size_t)argc + 1, sizeof *rest);
     const char **words = calloc((size_t)argc + 1, sizeof *words);
     int rc = rest && words ? 0 : err_set(e, ERR_MEMORY, "no memory for the command line");
+    if (!rc) rc = cpu_check_environment(e);
     if (!rc) rc = command_split(argc, argv, &c, &args, rest, &n_rest, e);
     if (!rc) rc = app_open(a, n_rest, rest, words, &n_words, e);
     if (!rc && settings_bool(a->settings, SET_VERSION)) rc = print_version(e);

@@ -42,6 +42,41 @@ static int read_keep(const char *text, int64_t *keep, struct err *e) {
     return 0;
 }
 
+/* Two settings of which one would have to be dropped. The second counts where it comes from this origin or a stronger one. */
+static const struct {
+    enum setting_id a, b;
+    enum setting_origin from;
+} CONTRADICTIONS[] = {
+    {SET_RESUME, SET_CONTINUE, ORIGIN_FLAG}, {SET_NAME, SET_RESUME, ORIGIN_FLAG},        {SET_NAME, SET_CONTINUE, ORIGIN_FLAG},
+    {SET_NAME, SET_NO_SAVE, ORIGIN_CONFIG},  {SET_JSON, SET_JSONL, ORIGIN_FLAG},         {SET_SYSTEM_FILE, SET_SYSTEM, ORIGIN_FLAG},
+};
+
+static bool is_asked_for(const struct settings *s, enum setting_id id) {
+    return setting_get(id)->type == SETTING_FLAG ? settings_bool(s, id) : settings_is_set(s, id);
+}
+
+/* "--name", or "no_save (config.yaml:1:2)". */
+static void add_asker(const struct settings *s, enum setting_id id, struct buf *out) {
+    const char *where = settings_where(s, id);
+    if (settings_origin(s, id) == ORIGIN_FLAG) buf_add_text(out, where + strlen("flag "));
+    else buf_printf(out, "%s (%s)", setting_get(id)->key, where);
+}
+
+int options_check(const struct settings *s, struct err *e) {
+    for (size_t i = 0; i < sizeof CONTRADICTIONS / sizeof *CONTRADICTIONS; i++) {
+        enum setting_id a = CONTRADICTIONS[i].a, b = CONTRADICTIONS[i].b;
+        if (!is_asked_for(s, a) || !is_asked_for(s, b) || settings_origin(s, b) < CONTRADICTIONS[i].from) continue;
+        struct buf one = {0}, other = {0};
+        add_asker(s, a, &one);
+        add_asker(s, b, &other);
+        int rc = err_set(e, ERR_USAGE, "%s and %s contradict each other: leave one out", buf_text(&one), buf_text(&other));
+        buf_free(&one);
+        buf_free(&other);
+        return rc;
+    }
+    return 0;
+}
+
 int options_session(const struct settings *s, struct session_options *o, struct err *e) {
     *o = (struct session_options){
         .bound = (uint32_t)settings_int(s, SET_BOUND),

@@ -6,11 +6,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 static const char *const isa_names[] = {[CPU_PORTABLE] = "portable", [CPU_AVX2] = "avx2", [CPU_AVX512] = "avx512"};
 
 static pthread_once_t once = PTHREAD_ONCE_INIT;
-static enum cpu_isa found_isa;
+static enum cpu_isa found_isa, best; /* best: before KVETCH_ISA */
 static bool found_bf16;
 static char model_name[96];
 
@@ -47,11 +48,21 @@ static bool cpuinfo_value(const char *key, char *out, size_t size) {
     return found;
 }
 
-static void find(void) {
-    found_isa = best_isa();
+#define N_ISA (sizeof isa_names / sizeof *isa_names)
+
+/* What KVETCH_ISA asks for: an enum cpu_isa, or N_ISA where it names none; best where it is absent or empty. */
+static size_t wanted_isa(void) {
     const char *wanted = getenv("KVETCH_ISA");
-    for (int i = CPU_PORTABLE; wanted && i < (int)found_isa; i++)
-        if (!strcmp(wanted, isa_names[i])) found_isa = (enum cpu_isa)i;
+    size_t i = 0;
+    if (!wanted || !*wanted) return best;
+    while (i < N_ISA && strcasecmp(wanted, isa_names[i])) i++;
+    return i;
+}
+
+static void find(void) {
+    best = best_isa();
+    size_t wanted = wanted_isa();
+    found_isa = wanted < best ? (enum cpu_isa)wanted : best;
     found_bf16 = found_bf16 && found_isa == CPU_AVX512;
     if (!cpuinfo_value("model name", model_name, sizeof model_name))
         snprintf(model_name, sizeof model_name, "unknown processor");
@@ -60,6 +71,16 @@ static void find(void) {
 enum cpu_isa cpu_isa(void) {
     pthread_once(&once, find);
     return found_isa;
+}
+
+int cpu_check_environment(struct err *e) {
+    pthread_once(&once, find);
+    size_t wanted = wanted_isa();
+    if (wanted == N_ISA)
+        return err_set(e, ERR_USAGE, "KVETCH_ISA=%s: there is no such instruction set; allowed: portable, avx2, avx512", getenv("KVETCH_ISA"));
+    if (wanted > best)
+        return err_set(e, ERR_USAGE, "KVETCH_ISA=%s: this processor has no more than %s", getenv("KVETCH_ISA"), isa_names[best]);
+    return 0;
 }
 
 bool cpu_has_avx512_bf16(void) {

@@ -4,6 +4,8 @@
 
 #include <stdbool.h>
 
+#include "config/err.h"
+
 /* Instruction sets we have kernels for, each including what stands before it on the same architecture. */
 enum cpu_isa {
     CPU_PORTABLE, /* plain C */
@@ -12,8 +14,10 @@ enum cpu_isa {
 };
 
 /* The best one that the processor and the operating system support. KVETCH_ISA=portable|avx2|avx512 in the
- * environment lowers it (never raises it), for tests and for finding a fault. */
+ * environment (in any case of letters) lowers it (never raises it), for tests and for finding a fault. */
 enum cpu_isa cpu_isa(void);
+/* ERR_USAGE: KVETCH_ISA names no instruction set, or one that this processor lacks. */
+int cpu_check_environment(struct err *e);
 bool cpu_has_avx512_bf16(void);       /* false also where KVETCH_ISA is below avx512 */
 const char *cpu_isa_name(enum cpu_isa isa); /* "avx512" */
 

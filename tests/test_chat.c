@@ -187,7 +187,7 @@ static int chat(void (*play)(void), const char *const *flags) {
     context_begins = 0;
     on_append = NULL;
     scenario = play;
-    if (app_open(&a, argc, argv, words, &n_words, &e) || app_configure(&a, &e)) fail_msg("%s", e.text);
+    if (app_open(&a, argc, argv, words, &n_words, &e) || app_configure(&a, true, &e)) fail_msg("%s", e.text);
     int rc = chat_run(&a);
     app_close(&a);
     return rc;

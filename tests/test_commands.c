@@ -221,26 +221,126 @@ static void list_and_a_turn_name_the_conversation_alike(void **state) {
     cJSON_Delete(list);
 }
 
-static void config_says_where_each_value_came_from(void **state) {
-    (void)state;
-    cJSON *all = JSON(NULL, "config", "--temp", "0.5", "--json"), *row;
-    size_t found = 0;
-    cJSON_ArrayForEach(row, all) {
-        if (strcmp(text_of(row, "setting"), "sampling.temp")) continue;
-        found++;
-        assert_string_equal(text_of(row, "value"), "0.5");
-        assert_non_null(strstr(text_of(row, "from"), "--temp"));
-    }
-    assert_int_equal(found, 1);
-    cJSON_Delete(all);
-}
-
 /* Puts text where the program looks for its configuration. */
 static void write_config(const char *text) {
     char folder[300];
     snprintf(folder, sizeof folder, "%s", support_folder_path("kvetch"));
     struct err e = {0};
     if (paths_make_folder(folder, &e) || paths_write_private(support_folder_path("kvetch/config.yaml"), text, strlen(text), &e)) fail_msg("%s", e.text);
+}
+
+/* The row of "config --json" about a setting. */
+static const cJSON *setting_of(const cJSON *all, const char *key) {
+    const cJSON *row, *found = NULL;
+    cJSON_ArrayForEach(row, all) {
+        if (strcmp(text_of(row, "setting"), key)) continue;
+        assert_null(found);
+        found = row;
+    }
+    if (!found) fail_msg("there is no %s", key);
+    return found;
+}
+
+static void config_says_where_each_value_came_from(void **state) {
+    (void)state;
+    cJSON *all = JSON(NULL, "config", "--temp", "0.5", "--json");
+    assert_true(number_of(setting_of(all, "sampling.temp"), "value") == 0.5);
+    assert_string_equal(text_of(setting_of(all, "sampling.temp"), "from"), "flag --temp");
+    cJSON_Delete(all);
+}
+
+static void config_prints_values_of_their_types_whole_and_no_orders_for_one_run(void **state) {
+    (void)state;
+    struct program_run r;
+    cJSON *all = JSON(NULL, "config", "-P", "coder", "--budget", "1MiB", "-r", "a b", "--json"), *row;
+    assert_true(cJSON_IsFalse(cJSON_GetObjectItem(setting_of(all, "plain"), "value")));
+    assert_true(cJSON_IsNull(cJSON_GetObjectItem(setting_of(all, "data"), "value")));
+    assert_int_equal(number_of(setting_of(all, "context.budget"), "value"), 1 << 20);
+    assert_int_equal(cJSON_GetArraySize(cJSON_GetObjectItem(setting_of(all, "stop"), "value")), 1);
+    assert_int_equal(cJSON_GetArraySize(cJSON_GetObjectItem(setting_of(all, "models.dirs"), "value")), 0);
+    const char *system = text_of(setting_of(all, "system"), "value");
+    assert_int_equal(system[strlen(system) - 1], '\n');
+    cJSON_ArrayForEach(row, all) assert_int_not_equal(text_of(row, "setting")[0], '-');
+    RUN(&r, "config", "-P", "coder");
+    for (const char *line = buf_text(&r.out); *line; line += strcspn(line, "\n") + 1)
+        if (strcspn(line, "\n") > 150) fail_msg("a long line: %s", line);
+    program_run_free(&r);
+    cJSON_Delete(all);
+}
+
+static void config_shows_what_a_model_was_trained_for_where_the_bound_is_left_to_it(void **state) {
+    (void)state;
+    need_model();
+    static const struct {
+        const char *bound, *from;
+        int cells;
+    } cases[] = {{"0", "model", 2048}, {"64", "flag -c", 64}};
+    for (size_t i = 0; i < 2; i++) {
+        cJSON *all = JSON(NULL, "config", "-m", model, "-c", cases[i].bound, "--json");
+        assert_int_equal(number_of(setting_of(all, "context.bound"), "value"), cases[i].cells);
+        assert_string_equal(text_of(setting_of(all, "context.bound"), "from"), cases[i].from);
+        cJSON_Delete(all);
+    }
+}
+
+/* The program must refuse this line with status 2 and say so. */
+static void refused(const char *say, const char *const *argv) {
+    struct program_run r;
+    program_run(&r, NULL, 0, argv);
+    assert_int_equal(r.status, 2);
+    if (!strstr(buf_text(&r.err), say)) fail_msg("\"%s\" is not in: %s", say, buf_text(&r.err));
+    program_run_free(&r);
+}
+#define REFUSED(say, ...) refused(say, (const char *const[]){__VA_ARGS__, NULL})
+
+static void a_setting_that_a_command_does_not_use_is_refused(void **state) {
+    (void)state;
+    REFUSED("tokenize does not use the flag -p", "tokenize", "-p", "hello");
+    REFUSED("list does not use the flag --temp", "list", "--temp", "1");
+    REFUSED("personas does not use the flag -m", "personas", "-m", "x");
+    REFUSED("-o needs a value", "logits", "-o", "-m", "x");
+    for (size_t i = 0; command_get(i); i++) { /* each word is a flag or a group */
+        const struct command *c = command_get(i);
+        for (const char *at = c->uses; *at; at += strspn(at, " ")) {
+            char word[32];
+            snprintf(word, sizeof word, "%.*s", (int)strcspn(at, " "), at);
+            at += strlen(word);
+            bool known = setting_find_flag(word) != NULL;
+            for (int id = 0; id < SETTING_COUNT; id++) known |= !strcmp(setting_get((enum setting_id)id)->group, word);
+            if (!known) fail_msg("%s: %s", c->name, word);
+        }
+    }
+    for (int id = 0; id < SETTING_COUNT; id++) assert_true(command_uses(command_find("config"), setting_get((enum setting_id)id)));
+}
+
+static void a_broken_persona_in_the_configuration_does_not_stop_what_needs_none(void **state) {
+    (void)state;
+    struct program_run r;
+    write_config("persona: nobody\n");
+    RUN(&r, "personas");
+    assert_int_equal(r.status, 0);
+    program_run_free(&r);
+    RUN(&r, "config");
+    assert_int_equal(r.status, 3);
+    program_run_free(&r);
+    remove(support_folder_path("kvetch/config.yaml"));
+}
+
+static void flags_of_which_one_would_be_dropped_are_refused(void **state) {
+    (void)state;
+    REFUSED("--resume and --continue contradict", "-p", "x", "--resume", "a", "--continue");
+    REFUSED("--name and --resume contradict", "-p", "x", "--resume", "a", "--name", "b");
+    REFUSED("--name and --continue contradict", "-p", "x", "--continue", "--name", "b");
+    REFUSED("--name and --no-save contradict", "-p", "x", "--no-save", "--name", "b");
+    REFUSED("--json and --jsonl contradict", "-p", "x", "--jsonl", "--json");
+    REFUSED("-sysf and -sys contradict", "-p", "x", "-sys", "a", "-sysf", "b");
+    write_config("no_save: true\nsystem: s\n");
+    REFUSED("--name and no_save (", "-p", "x", "--name", "b");
+    struct program_run r; /* what the flags take back contradicts nothing; there is no model */
+    RUN(&r, "-p", "x", "--name", "b", "--no-save=false", "-sysf", "/dev/null");
+    assert_int_equal(r.status, 3);
+    program_run_free(&r);
+    remove(support_folder_path("kvetch/config.yaml"));
 }
 
 static void the_configuration_file_names_a_persona_and_an_empty_flag_none(void **state) {
@@ -366,6 +466,11 @@ int main(void) {
         cmocka_unit_test(list_of_a_folder_that_is_none_ends_with_3),
         cmocka_unit_test(list_and_a_turn_name_the_conversation_alike),
         cmocka_unit_test(config_says_where_each_value_came_from),
+        cmocka_unit_test(config_prints_values_of_their_types_whole_and_no_orders_for_one_run),
+        cmocka_unit_test(config_shows_what_a_model_was_trained_for_where_the_bound_is_left_to_it),
+        cmocka_unit_test(a_setting_that_a_command_does_not_use_is_refused),
+        cmocka_unit_test(a_broken_persona_in_the_configuration_does_not_stop_what_needs_none),
+        cmocka_unit_test(flags_of_which_one_would_be_dropped_are_refused),
         cmocka_unit_test(the_configuration_file_names_a_persona_and_an_empty_flag_none),
         cmocka_unit_test(a_persona_is_found_beside_a_configuration_file),
         cmocka_unit_test(what_the_program_opens_never_takes_the_place_of_a_closed_stdin_or_stdout),

@@ -43,6 +43,29 @@ static void the_environment_lowers_the_instruction_set_and_never_raises_it(void 
     assert_int_equal(isa_with("abacus"), best);
 }
 
+/* What the check says in a fresh process with this KVETCH_ISA: 0, or the code's absolute value. */
+static int check_with(const char *value) {
+    pid_t child = fork();
+    if (!child) {
+        setenv("KVETCH_ISA", value, 1);
+        _exit(-cpu_check_environment(NULL));
+    }
+    int status = 0;
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_true(WIFEXITED(status));
+    return WEXITSTATUS(status);
+}
+
+static void an_instruction_set_that_is_not_there_is_refused(void **state) {
+    (void)state;
+    assert_int_equal(check_with(""), 0);
+    assert_int_equal(check_with("portable"), 0);
+    assert_int_equal(check_with("PORTABLE"), 0);
+    assert_int_equal(isa_with("Portable"), CPU_PORTABLE);
+    assert_int_equal(check_with("abacus"), -ERR_USAGE);
+    assert_int_equal(check_with("avx512"), isa_with("") == (int)CPU_AVX512 ? 0 : -ERR_USAGE);
+}
+
 struct counts {
     atomic_int calls, wrong;
     int nth;
@@ -137,6 +160,7 @@ static void shares_cover_everything_once_in_whole_units(void **state) {
 int main(void) {
     /* The first one asks fresh processes, so it comes before anything that remembers what was found. */
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(an_instruction_set_that_is_not_there_is_refused),
         cmocka_unit_test(the_environment_lowers_the_instruction_set_and_never_raises_it),
         cmocka_unit_test(the_processor_has_a_name_a_count_and_an_instruction_set),
         cmocka_unit_test(every_thread_runs_the_function_once_in_each_run),
