@@ -106,7 +106,8 @@ struct kv_plan {
 };
 
 /* Makes seq ready for a prompt: finds the longest common prefix of the whole token list with what the sequence holds (dropped
- * tokens included), rewinds to it, and decides, by the mode, which turns leave so that prompt and a reply's first
+ * tokens included), rewinds to it (further, to read it again, where it ends inside what has left or where the last turn
+ * has lost its beginning and fits whole), and decides, by the mode, which turns leave so that prompt and a reply's first
  * cells fit. At least one token is always left to compute. Nothing has been computed yet when it returns; the caller
  * feeds plan.todo through kv_begin in order.
  * ERR_CONTEXT: the last turn does not fit beside the kept part (both counts in the sentence), or mode stop and the

@@ -32,6 +32,18 @@ static size_t common_prefix(const struct kv_seq *s, const struct kv_prompt *p) {
     return i < p->n_tokens ? i : p->n_tokens - 1; /* one token is always computed: its logits are what is asked for */
 }
 
+/* The range that left from which all must be read again for a prompt that goes on at r, or NULL. A turn makes sense
+ * only whole: this is so where the prefix ends inside what has left, and where the last turn, which is to be answered
+ * once more, lost its own beginning to a long reply. */
+static const struct kv_range *find_broken(const struct kv_seq *s, const struct kv_prompt *p, size_t r) {
+    size_t last = p->n_turns ? p->turn[p->n_turns - 1].first : p->n_keep;
+    for (size_t i = 0; i < s->n_left; i++) {
+        const struct kv_range *l = &s->left[i];
+        if (l->first < r && (l->first + l->n >= r || l->first + l->n > last)) return l;
+    }
+    return NULL;
+}
+
 static int reserve(struct kv *c, struct kv_seq *s, const struct kv_prompt *p, struct err *e) {
     size_t cells = c->cells.n + p->n_turns;
     int rc = kv_seq_reserve(s, cells, p->n_tokens + c->cells.n);
@@ -95,13 +107,21 @@ int kv_sync(struct kv *c, int seq, const struct kv_prompt *p, struct kv_plan *pl
                        .limit = limit > others ? limit - others : 0,
                        .whole_last = true};
     struct kv_dropped d;
-    if ((rc = kv_evict_plan(c, &a, &d, e))) {
+    const struct kv_range *broken = find_broken(s, p, r);
+    if (broken) a.live_end = broken->first;
+    rc = kv_evict_plan(c, &a, &d, e);
+    if (rc == ERR_CONTEXT && broken && broken->first + broken->n < r) {
+        a.live_end = r; /* too long to be whole again: it goes on as it is */
+        rc = kv_evict_plan(c, &a, &d, e);
+    }
+    if (rc) {
         if (rc != ERR_CONTEXT || limit == c->config.bound) return rc;
         if (e) e->code = ERR_MEMORY;
         err_prefix(e, "memory is short");
         return ERR_MEMORY;
     }
     if (kv_seq_set_turns(s, p->turn, p->n_turns)) return err_set(e, ERR_MEMORY, "no memory for %zu turns", p->n_turns);
+    r = a.live_end;
     bool rewound = s->n_tokens > r;
     apply(c, seq, p, r, &d);
     plan->n_cached = s->n_cells;

@@ -309,29 +309,57 @@ static void slide_reads_the_newest_of_a_long_transcript(void **state) {
     free(t);
 }
 
-static void a_rewind_into_what_left_goes_on_from_there(void **state) {
+static void a_rewind_into_what_left_reads_it_again(void **state) {
     (void)state;
     struct kv_config g = kvt_config(1000, "f16");
     struct kv *c = kvt_open(&g);
     struct talk *t = talk_new(40, 20, 100);
     struct kv_plan plan;
     prompt(c, t, &plan);
-    t->token[300] = 1; /* inside what left */
+    assert_left(c, 0, 1, &(struct kv_range){40, 1600});
+    t->token[300] = 1; /* inside what left, and inside a turn */
     t->p.n_tokens = 340;
     t->p.n_turns = 3;
     prompt(c, t, &plan);
     assert_int_equal(plan.n_cached, 40);
-    assert_int_equal(plan.todo[0].first, 300);
-    assert_int_equal(plan.n_todo_tokens, 40);
-    assert_left(c, 0, 1, &(struct kv_range){40, 260});
-    assert_int_equal(kv_seq_pos_max(c, 0), 79);
-    /* a prompt that ends inside what left computes its last token */
-    t->p.n_tokens = 200;
-    t->p.n_turns = 2;
-    t->turn[1].n = 60;
+    assert_int_equal(plan.todo[0].first, 40);
+    assert_int_equal(plan.n_todo_tokens, 300);
+    assert_left(c, 0, 0, NULL);
+    assert_int_equal(kv_seq_pos_max(c, 0), 339);
+    /* only as much as there is room for, the newest first */
+    t->p.n_tokens = 2040;
+    t->p.n_turns = 20;
+    prompt(c, t, &plan);
+    t->p.n_tokens = 1540;
+    t->p.n_turns = 15;
+    t->token[1500] = 1;
+    prompt(c, t, &plan);
+    assert_int_equal(plan.n_cached, 40);
+    assert_left(c, 0, 1, &(struct kv_range){40, 1100});
+    assert_int_equal(plan.n_todo_tokens, 400);
+    kv_close(c);
+    free(t);
+}
+
+static void a_turn_that_lost_its_beginning_is_read_whole_where_it_fits(void **state) {
+    (void)state;
+    struct kv_config g = kvt_config(1000, "f16");
+    struct kv *c = kvt_open(&g);
+    struct talk *t = talk_new(40, 1, 800);
+    struct kv_plan plan;
+    prompt(c, t, &plan);
+    for (size_t i = 840; i < 1001; i++) assert_int_equal(kvt_append(c, 0, t->token[i], NULL), 0);
+    assert_left(c, 0, 1, &(struct kv_range){40, 512});
+    t->p.n_tokens = 1001; /* with its reply it is too long: it goes on as it is */
+    t->turn[0].n = 961;
     prompt(c, t, &plan);
     assert_int_equal(plan.n_todo_tokens, 1);
-    assert_left(c, 0, 1, &(struct kv_range){40, 159});
+    assert_left(c, 0, 1, &(struct kv_range){40, 512});
+    t->p.n_tokens = 840; /* to be answered anew */
+    t->turn[0].n = 800;
+    prompt(c, t, &plan);
+    assert_int_equal(plan.n_todo_tokens, 800);
+    assert_left(c, 0, 0, NULL);
     kv_close(c);
     free(t);
 }
@@ -406,7 +434,8 @@ int main(void) {
         cmocka_unit_test(a_transcript_longer_than_the_bound_is_read_without_its_oldest_turns),
         cmocka_unit_test(a_message_that_cannot_fit_is_refused_with_both_counts),
         cmocka_unit_test(slide_reads_the_newest_of_a_long_transcript),
-        cmocka_unit_test(a_rewind_into_what_left_goes_on_from_there),
+        cmocka_unit_test(a_rewind_into_what_left_reads_it_again),
+        cmocka_unit_test(a_turn_that_lost_its_beginning_is_read_whole_where_it_fits),
         cmocka_unit_test(a_cancelled_prompt_goes_on_where_it_stopped),
         cmocka_unit_test(a_lowered_bound_evicts_at_the_next_token),
         cmocka_unit_test(turns_out_of_order_are_refused),
