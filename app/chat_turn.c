@@ -256,7 +256,8 @@ static void on_reply(struct chat *c, struct worker_event *ev) {
     } else {
         chat_mark_message(c, i, !c->is_new_message);
     }
-    if (worker_event_error(ev)) chat_say_error(c, worker_event_error(ev));
+    const struct err *why = worker_event_error(ev);
+    if (why && why->code != ERR_CANCELLED) chat_say_error(c, why); /* that it was stopped stands at its end */
     if (c->result) worker_event_free(&(struct worker_event){.result = c->result});
     c->result = ev->result;
     ev->result = NULL;

@@ -355,6 +355,7 @@ static void stop_a_reply(void) {
     say(LONG);
     assert_string_equal(buf_text(&see(UI_ASSISTANT, "")->note), "stopped");
     assert_true(see(UI_ASSISTANT, "")->text.len > 0);
+    assert_int_equal(count(UI_ERROR), 0); /* the mark has said it */
 }
 
 static void ctrl_c_stops_a_reply_and_keeps_its_text(void **state) {
