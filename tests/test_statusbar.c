@@ -152,6 +152,18 @@ static void the_meter_says_how_near_the_bound_is(void **state) {
     assert_memory_equal(line.text + line.meter_at, "▕████████▏", line.meter_n);
 }
 
+static void no_room_is_shown_unless_it_is_the_bound_that_leaves_none(void **state) {
+    (void)state;
+    struct ui_status st = example;
+    st.room_bytes = 0;
+    st.room_limit = "bound";
+    assert_null(strstr(bar(&st, 200), "free"));
+    assert_null(strstr(bar(&st, 200), "bound"));
+    assert_non_null(strstr(bar(&st, 200), "rss 18M  guide"));
+    st.room_limit = "cgroup";
+    assert_non_null(strstr(bar(&st, 200), "free 0B cgroup"));
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_example_of_the_design_comes_out_as_it_stands_there),
@@ -160,6 +172,7 @@ int main(void) {
         cmocka_unit_test(the_cells_are_written_out_wherever_they_fit),
         cmocka_unit_test(an_event_takes_the_place_of_the_least_important_fields),
         cmocka_unit_test(what_a_model_or_a_user_named_cannot_reach_the_terminal_raw),
+        cmocka_unit_test(no_room_is_shown_unless_it_is_the_bound_that_leaves_none),
         cmocka_unit_test(figures_are_short),
         cmocka_unit_test(a_bar_of_nothing_and_one_of_the_largest_numbers_are_safe),
         cmocka_unit_test(the_meter_says_how_near_the_bound_is),

@@ -132,8 +132,11 @@ static void format_fields(const struct ui_status *st, struct fields *f) {
     if (st->n_grow) n += (size_t)snprintf(f->text[F_CACHE] + n, FIELD_BYTES - n, " ↑%u", st->n_grow);
     if (st->n_shrink) snprintf(f->text[F_CACHE] + n, FIELD_BYTES - n, " ↓%u", st->n_shrink);
     if (st->rss_bytes) snprintf(f->text[F_RSS], FIELD_BYTES, "  rss %s", short_bytes(st->rss_bytes, b));
-    snprintf(f->text[F_FREE], FIELD_BYTES, "  free %s", short_bytes(st->room_bytes, b));
-    if (st->room_limit && *st->room_limit) snprintf(f->text[F_LIMIT], FIELD_BYTES, " %.31s", st->room_limit);
+    /* That the bound leaves no more is what ctx says already; any other limit at 0 is a warning. */
+    const char *limit = st->room_limit ? st->room_limit : "";
+    bool room = st->room_bytes || (*limit && strcmp(limit, "bound") != 0);
+    if (room) snprintf(f->text[F_FREE], FIELD_BYTES, "  free %s", short_bytes(st->room_bytes, b));
+    if (room && *limit) snprintf(f->text[F_LIMIT], FIELD_BYTES, " %.31s", limit);
     bool conversation = st->conversation && *st->conversation, persona = st->persona && *st->persona;
     if (persona) snprintf(f->text[F_PERSONA], FIELD_BYTES, "  %.79s", st->persona);
     if (conversation)
