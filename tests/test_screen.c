@@ -599,6 +599,12 @@ static void a_terminal_that_goes_away_costs_nothing_that_was_said(void **state) 
     tmux_see("> Once upon a time");
 }
 
+/* The message stands in the transcript and no longer in the input line, and nothing goes on: in one frame, so of this message. */
+static bool is_answered(const char *screen, const void *message) {
+    const char *prompt = strrchr(screen, '>');
+    return prompt && !strstr(prompt, message) && strstr(screen, message) && strstr(screen, " idle ");
+}
+
 static void past_the_bound_the_talk_goes_on_and_what_left_is_shown(void **state) {
     (void)state;
     if (!start_kvetch(80, 24, "-c 256 -n 60 " ENDLESS)) skip();
@@ -607,8 +613,7 @@ static void past_the_bound_the_talk_goes_on_and_what_left_is_shown(void **state)
         char text[40];
         snprintf(text, sizeof text, "Turn %d of the talk", i);
         say(text);
-        tmux_see(text);
-        tmux_see("idle");
+        tmux_until(is_answered, text, text);
     }
     tmux_see("/256 of 256");
     tmux_key("C-Home");
