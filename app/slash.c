@@ -26,9 +26,9 @@ static slash_handler run_help;
 static const struct command_row rows[] = {
     {"help ?", "[COMMAND]", "this list, or one command", run_help, MAY_HAVE, OF_COMMANDS, true},
     {"new", "", "another conversation", slash_new, NO_ARGUMENT, OF_NOTHING, false},
-    {"clear", "", "empty the context of this conversation; the old branch is kept", slash_clear, NO_ARGUMENT, OF_NOTHING, false},
+    {"clear", "", "empty the context; what was said is kept as a branch", slash_clear, NO_ARGUMENT, OF_NOTHING, false},
     {"regen", "", "another reply to the last message", slash_regen, NO_ARGUMENT, OF_NOTHING, false},
-    {"undo", "[N]", "take back the last N exchanges; they are kept as a branch", slash_undo, MAY_HAVE, OF_NOTHING, false},
+    {"undo", "[N]", "take back the last N exchanges; kept as a branch", slash_undo, MAY_HAVE, OF_NOTHING, false},
     {"list", "", "the saved conversations, newest first", slash_list, NO_ARGUMENT, OF_NOTHING, true},
     {"load", "NAME|ID", "go on with a saved conversation", slash_load, MUST_HAVE, OF_TITLES, false},
     {"rename", "NAME", "give this conversation a name", slash_rename, MUST_HAVE, OF_TITLES, true},
@@ -38,7 +38,7 @@ static const struct command_row rows[] = {
     {"stats", "", "memory, cache and speeds, measured now", slash_stats, NO_ARGUMENT, OF_NOTHING, true},
     {"context", "", "tokens by message, and what has left the context", slash_context, NO_ARGUMENT, OF_NOTHING, true},
     {"evict", "MODE", "what happens at the bound: shift, slide, stop", slash_evict, MUST_HAVE, OF_MODES, false},
-    {"limit", "CELLS", "the bound of the context; 0: what the model was trained for", slash_limit, MUST_HAVE, OF_NOTHING, false},
+    {"limit", "CELLS", "bound of the context; 0: what the model was trained for", slash_limit, MUST_HAVE, OF_NOTHING, false},
     {"exit quit bye", "", "leave", slash_exit, NO_ARGUMENT, OF_NOTHING, true},
 };
 #define N_ROWS (sizeof rows / sizeof *rows)
@@ -146,13 +146,13 @@ static void help_row(const struct command_row *r, struct buf *out) {
         buf_printf(&head, "%s/%.*s", head.len ? " " : "", (int)n, one);
     }
     buf_printf(&head, " %s", r->usage);
-    buf_printf(out, "%-24s %s\n", buf_text(&head), r->help);
+    buf_printf(out, "%-20s  %s\n", buf_text(&head), r->help);
     buf_free(&head);
 }
 
 void slash_help(struct buf *out) {
     for (size_t i = 0; i < N_ROWS; i++) help_row(&rows[i], out);
-    buf_add_text(out, "//TEXT                   a message that begins with a slash\n");
+    buf_add_text(out, "//TEXT                a message that begins with a slash\n");
 }
 
 static int run_help(struct slash *s, const char *arg, unsigned *todo, struct err *e) {

@@ -24,7 +24,7 @@ static enum effect effect_of(const struct setting *d) {
 static void print_setting(const struct slash *s, const struct setting *d, struct buf *out) {
     struct buf value = {0};
     settings_print(s->app->settings, d->id, &value);
-    buf_printf(out, "%-28s %-16s %s", d->key, buf_text(&value), d->help);
+    buf_printf(out, "%-26s  %-8s  %s", d->key, buf_text(&value), d->help);
     if (settings_origin(s->app->settings, d->id) != ORIGIN_DEFAULT) buf_printf(out, " (%s)", settings_where(s->app->settings, d->id));
     buf_add_char(out, '\n');
     buf_free(&value);

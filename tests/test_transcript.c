@@ -273,6 +273,25 @@ static void rows_agree_with_a_count_of_each_entry(void **state) {
     transcript_close(t);
 }
 
+static void a_notices_columns_stay_columns_where_its_lines_are_wrapped(void **state) {
+    (void)state;
+    struct transcript *t = open_one(20, 10);
+    struct transcript_row r;
+    transcript_add(t, 1, UI_NOTICE, "/new    begins another one\n/x  not so far to the right as it is");
+    assert_renders(t, "/new    begins\nanother one\n/x  not so far to\nthe right as it\nis\n");
+    const int indents[] = {0, 8, 0, 4, 4};
+    for (size_t i = 0; transcript_get(t, i, &r); i++) assert_int_equal(r.indent, indents[i]);
+    transcript_clear(t);
+    transcript_add(t, 1, UI_NOTICE, "a long first column  of words");
+    assert_true(transcript_get(t, 1, &r));
+    assert_int_equal(r.indent, 0); /* there is no column yet where it breaks */
+    transcript_clear(t);
+    transcript_add(t, 1, UI_ASSISTANT, "what  is said is never indented");
+    assert_true(transcript_get(t, 1, &r));
+    assert_int_equal(r.indent, 0);
+    transcript_close(t);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(lines_break_between_words),
@@ -284,6 +303,7 @@ int main(void) {
         cmocka_unit_test(the_view_follows_the_end_until_the_reader_scrolls_away),
         cmocka_unit_test(a_resize_keeps_the_readers_place),
         cmocka_unit_test(removing_what_is_read_goes_to_the_end),
+        cmocka_unit_test(a_notices_columns_stay_columns_where_its_lines_are_wrapped),
         cmocka_unit_test(rows_agree_with_a_count_of_each_entry),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

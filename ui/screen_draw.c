@@ -35,7 +35,7 @@ static void draw_row(const struct screen_view *v, int y, const struct transcript
     case TRANSCRIPT_RULE: draw_rule(v, y); break;
     case TRANSCRIPT_TEXT:
         if (x) paint_text(y, 0, x, style, sign, strlen(sign));
-        paint_text(y, x, v->columns, style, r->text, r->n);
+        paint_text(y, x + r->indent, v->columns, style, r->text, r->n);
         break;
     case TRANSCRIPT_MARK: paint_text(y, x, v->columns, r->left ? THEME_LEFT : THEME_MARK, r->text, r->n); break;
     }

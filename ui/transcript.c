@@ -12,8 +12,11 @@
 #include "config/utf8.h"
 #include "ui/wrap.h"
 
+enum { HANG_LEAST = 4 };
+
 struct line {
     size_t start, end; /* bytes; what lies between end and the next start is a newline or blanks */
+    int indent;        /* columns */
 };
 
 struct entry {
@@ -65,7 +68,7 @@ void transcript_close(struct transcript *t) {
 
 /* ---- wrapping ---- */
 
-static int entry_push_line(struct entry *x, size_t start, size_t end) {
+static int entry_push_line(struct entry *x, struct line line) {
     if (x->n_lines == x->cap_lines) {
         size_t cap = x->cap_lines ? x->cap_lines * 2 : 4;
         struct line *bigger = realloc(x->line, cap * sizeof *bigger);
@@ -73,8 +76,22 @@ static int entry_push_line(struct entry *x, size_t start, size_t end) {
         x->line = bigger;
         x->cap_lines = cap;
     }
-    x->line[x->n_lines++] = (struct line){start, end};
+    x->line[x->n_lines++] = line;
     return 0;
+}
+
+/* How far a wrapped line of a notice goes on to the right: to the last column that two blanks set apart, or a little where that leaves
+ * less than half. 0 for what begins a line, and for what people and models write. */
+static int hanging(const struct entry *x, size_t from, int width) {
+    const char *s = buf_text(&x->text);
+    size_t start = from, column = 0;
+    if (x->role != UI_NOTICE || !from || s[from - 1] == '\n') return 0;
+    while (start > 0 && s[start - 1] != '\n') start--;
+    for (size_t i = start + 2; i < from; i++)
+        if (s[i] != ' ' && s[i - 1] == ' ' && s[i - 2] == ' ') column = i;
+    if (column <= start) return 0;
+    size_t w = utf8_width(s + start, column - start);
+    return w <= (size_t)width / 2 ? (int)w : HANG_LEAST < width / 2 ? HANG_LEAST : 0;
 }
 
 /* Wraps from line `keep` on; the lines before it stay. On no memory the rest of the text is one long line. */
@@ -83,8 +100,9 @@ static int entry_wrap(struct entry *x, size_t keep, int width) {
     bool more = true;
     x->n_lines = keep < x->n_lines ? keep : 0;
     while (more) {
-        more = wrap_line(buf_text(&x->text), x->text.len, from, width, WRAP_WORDS, &end, &next);
-        if (entry_push_line(x, from, end) != 0) {
+        int indent = hanging(x, from, width);
+        more = wrap_line(buf_text(&x->text), x->text.len, from, width - indent, WRAP_WORDS, &end, &next);
+        if (entry_push_line(x, (struct line){from, end, indent}) != 0) {
             if (x->n_lines) x->line[x->n_lines - 1].end = x->text.len;
             return ERR_MEMORY;
         }
@@ -298,6 +316,7 @@ bool transcript_get(const struct transcript *t, size_t row, struct transcript_ro
     if (in < entry_lines(x)) {
         out->kind = TRANSCRIPT_TEXT;
         out->first = in == 0;
+        out->indent = x->line[in].indent;
         out->text = buf_text(&x->text) + x->line[in].start;
         out->n = x->line[in].end - x->line[in].start;
     } else {

@@ -15,6 +15,7 @@ struct transcript_row {
     enum ui_role role;
     bool first;        /* of its entry: carries the role's sign */
     bool left;         /* the model no longer sees it */
+    int indent;        /* columns before the text: a notice's columns stay columns where a line is wrapped */
     const char *text;
     size_t n;
 };
