@@ -303,14 +303,16 @@ static void on_text(struct chat *c, const struct worker_event *ev) {
 }
 
 static void on_cache(struct chat *c, const struct kv_event *ev) {
-    c->flash_us = process_now_us() + CHAT_FLASH_US;
-    c->flash = UI_GROWING;
+    double now = process_now_us();
+    if (now >= c->flash_us + CHAT_FLASH_US) { /* where they come fast, that it writes is seen as well */
+        c->flash_us = now + CHAT_FLASH_US;
+        c->flash = ev->kind == KV_EVENT_EVICT ? UI_EVICTING : UI_GROWING;
+    }
     switch (ev->kind) {
     case KV_EVENT_GROW: chat_event(c, "grew to %u cells in %.0f µs", ev->cells_after, ev->us); break;
     case KV_EVENT_SHRINK: chat_event(c, "shrank to %u cells in %.0f µs", ev->cells_after, ev->us); break;
     case KV_EVENT_REFUSED: chat_event(c, "cannot grow beyond %u cells: %s", ev->cells_before, ev->reason); break;
     case KV_EVENT_EVICT:
-        c->flash = UI_EVICTING;
         say_left(c, ev->evicted_turns, ev->evicted_tokens);
         break;
     }

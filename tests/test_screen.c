@@ -566,7 +566,7 @@ static void a_chat_streams_resizes_leaves_and_resumes(void **state) {
 
 static void ctrl_c_in_a_reply_keeps_its_beginning_also_for_the_next_start(void **state) {
     (void)state;
-    if (!start_kvetch(80, 24, ENDLESS)) skip();
+    if (!start_kvetch(80, 24, "-c 256 " ENDLESS)) skip();
     tmux_see("idle");
     say("Once upon a time");
     tmux_see(ENDLESS_TEXT);
