@@ -188,7 +188,7 @@ int kv_seq_add(struct kv *c, int seq, int64_t p0, int64_t p1, int64_t d, struct 
 int kv_seq_div(struct kv *c, int seq, int64_t p0, int64_t p1, int d, struct err *e);
 int64_t kv_seq_pos_min(const struct kv *c, int seq);                      /* -1: empty */
 int64_t kv_seq_pos_max(const struct kv *c, int seq);
-void kv_clear(struct kv *c, bool data);                                   /* data: also zero the bytes */
+void kv_clear(struct kv *c, bool data);   /* gives back what was not there at opening; data: also zero the bytes */
 
 int kv_acquire(struct kv *c);            /* leases a vacant, clean sequence id, or -1 */
 void kv_release(struct kv *c, int seq);  /* strips and gives it back */

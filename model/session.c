@@ -110,7 +110,6 @@ size_t session_left(const struct session *s, const struct kv_range **ranges) {
 
 int session_clear(struct session *s) {
     kv_clear(s->kv, false);
-    kv_shrink(s->kv);
     sampler_reset(s->sampler);
     return 0;
 }

@@ -494,6 +494,28 @@ static void the_figures_are_those_of_what_happened(void **state) {
     free(id);
 }
 
+static void a_cleared_session_holds_what_it_was_opened_with(void **state) {
+    (void)state;
+    static const struct session_options how[] = {
+        {.keep = -1, .n_threads = 1, .bound = 1024},
+        {.keep = -1, .n_threads = 1, .bound = 1024, .start = 512},
+        {.keep = -1, .n_threads = 1, .bound = 1024, .grow = KV_GROW_FIXED},
+    };
+    for (size_t i = 0; i < sizeof how / sizeof *how; i++) {
+        struct bench b;
+        struct err e = {0};
+        struct session_stats opened, st;
+        bench_open(&b, VECTOR, &how[i]);
+        session_get_stats(b.s, &opened);
+        assert_int_equal(session_bench_fill(b.s, 1000, &e), 0);
+        assert_int_equal(session_clear(b.s), 0);
+        session_get_stats(b.s, &st);
+        assert_int_equal(st.kv.committed, opened.kv.committed);
+        assert_int_equal(st.kv.touched_bytes, 0);
+        bench_close(&b);
+    }
+}
+
 static void the_64_logits_after_a_resume_are_those_of_a_session_never_closed(void **state) {
     (void)state;
     static const char *const names[] = {"tests/vectors/qwen3-q4_0.gguf", "tests/vectors/llama-yarn-f32.gguf"};
@@ -574,6 +596,7 @@ int main(void) {
         cmocka_unit_test(a_seed_draws_the_same_reply_again),
         cmocka_unit_test(what_cannot_be_answered_is_refused_with_a_reason),
         cmocka_unit_test(grown_and_fixed_caches_have_the_same_logits_in_both_types),
+        cmocka_unit_test(a_cleared_session_holds_what_it_was_opened_with),
         cmocka_unit_test(the_64_logits_after_a_resume_are_those_of_a_session_never_closed),
         cmocka_unit_test(the_figures_are_those_of_what_happened),
         cmocka_unit_test(the_figures_may_be_asked_for_by_another_thread_while_a_reply_is_written),
