@@ -389,6 +389,12 @@ static void what_the_program_opens_never_takes_the_place_of_a_closed_stdin_or_st
     assert_int_equal(shell(line), 1);
 }
 
+static void an_unknown_instruction_set_is_refused_at_the_start(void **state) {
+    (void)state;
+    assert_int_equal(shell("KVETCH_ISA=abacus $K --version >/dev/null 2>&1"), 2);
+    assert_int_equal(shell("KVETCH_ISA=PORTABLE $K --version >/dev/null"), 0);
+}
+
 static void personas_lists_the_shipped_ones(void **state) {
     (void)state;
     cJSON *all = JSON(NULL, "personas", "--json"), *row;
@@ -474,6 +480,7 @@ int main(void) {
         cmocka_unit_test(the_configuration_file_names_a_persona_and_an_empty_flag_none),
         cmocka_unit_test(a_persona_is_found_beside_a_configuration_file),
         cmocka_unit_test(what_the_program_opens_never_takes_the_place_of_a_closed_stdin_or_stdout),
+        cmocka_unit_test(an_unknown_instruction_set_is_refused_at_the_start),
         cmocka_unit_test(personas_lists_the_shipped_ones),
         cmocka_unit_test(help_knows_every_command_and_flag),
         cmocka_unit_test(the_manual_page_names_every_command_setting_and_slash_command),

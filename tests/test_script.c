@@ -617,7 +617,7 @@ static void a_title_reaches_the_terminal_without_control_sequences(void **state)
     RUN(&r, NULL, 0, "list", "--data", data);
     assert_non_null(strstr(buf_text(&r.out), "\t1\ta b cd\n"));
     program_run_free(&r);
-    RUN(&r, "/rename x\033[31my\n/list\n", 24, MODEL, "--data", data, "--continue", "--turns", "--commands");
+    RUN(&r, "/rename x\033[31my\n/list\n", 22, MODEL, "--data", data, "--continue", "--turns", "--commands");
     assert_int_equal(r.status, 0);
     assert_null(strchr(buf_text(&r.err), '\033'));
     assert_non_null(strstr(buf_text(&r.err), "called xy\n"));
