@@ -103,11 +103,12 @@ struct kv_ask {
     const struct kv_turn *turn;
     size_t n_turns; /* starts in order; none: one open-ended turn */
     size_t n_keep;
-    size_t live_end; /* tokens before it are live or have left, */
-    size_t end;      /* those from it to here are still to be computed */
-    size_t extra;    /* cells for what follows */
-    size_t limit;    /* cells that this sequence may use alone */
-    bool whole_last; /* the last turn may not be cut */
+    size_t live_end;  /* tokens before it are live or have left, */
+    size_t end;       /* those from it to here are still to be computed, */
+    size_t known_end; /* those before this one again: some of them may have left before */
+    size_t extra;     /* cells for what follows */
+    size_t limit;     /* cells that this sequence may use alone */
+    bool whole_last;  /* the last turn may not be cut */
 };
 struct kv_dropped {
     struct kv_range *range;

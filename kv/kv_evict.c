@@ -47,10 +47,13 @@ static size_t cost_range(const struct plan *p, struct kv_range r) {
     return cost(p->c, p->a, r.first, r.first + r.n);
 }
 
-static void drop(struct plan *p, struct kv_range r, size_t cells) {
+/* turn: r is a whole one. What had left before and would come again, only to leave again, is not told of twice. */
+static void drop(struct plan *p, struct kv_range r, size_t cells, bool turn) {
     struct kv_dropped *d = p->d;
-    size_t end = r.first + r.n < p->a->live_end ? r.first + r.n : p->a->live_end;
-    d->tokens += r.n - kv_seq_count_left(&p->c->seq[p->a->seq], r.first, end);
+    size_t end = r.first + r.n < p->a->known_end ? r.first + r.n : p->a->known_end;
+    size_t fresh = r.n - kv_seq_count_left(&p->c->seq[p->a->seq], r.first, end);
+    d->tokens += fresh;
+    d->turns += turn && fresh;
     d->range[d->n++] = r;
     p->total -= cells;
 }
@@ -85,8 +88,7 @@ static int plan_shift(struct plan *p, struct err *e) {
         struct kv_range r = turn_range(a, i);
         size_t cells = pinned(a, i) ? 0 : cost_range(p, r);
         if (cells == 0) continue;
-        drop(p, r, cells);
-        p->d->turns++;
+        drop(p, r, cells, true);
     }
     if (p->total <= a->limit) return 0;
     if (a->whole_last) return refuse(p, e);
@@ -97,7 +99,7 @@ static int plan_shift(struct plan *p, struct err *e) {
     if (beside >= 2 * KV_BLOCK) want = (want + KV_BLOCK - 1) / KV_BLOCK * KV_BLOCK;
     if (want > own) want = own;
     if (want < least) return refuse(p, e);
-    drop(p, cut_range(p, r, want), want);
+    drop(p, cut_range(p, r, want), want, false);
     return 0;
 }
 
@@ -122,11 +124,9 @@ static int plan_slide(struct plan *p, struct err *e) {
         size_t cells = cost_range(p, r), want = p->total - a->limit;
         if (cells == 0) continue;
         if (want < cells)
-            drop(p, cut_range(p, r, want), want);
-        else {
-            drop(p, r, cells);
-            p->d->turns += i < last;
-        }
+            drop(p, cut_range(p, r, want), want, false);
+        else
+            drop(p, r, cells, i < last);
     }
     return p->total > a->limit ? refuse(p, e) : 0;
 }
@@ -218,6 +218,7 @@ static struct kv_ask ask_for(const struct kv *c, int seq, size_t n, size_t limit
                            .n_turns = s->n_turns,
                            .n_keep = kv_evict_keep(c, s->n_keep),
                            .live_end = s->n_tokens,
+                           .known_end = s->n_tokens,
                            .end = s->n_tokens,
                            .extra = n,
                            .limit = limit > others ? limit - others : 0};

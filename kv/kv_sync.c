@@ -102,6 +102,7 @@ int kv_sync(struct kv *c, int seq, const struct kv_prompt *p, struct kv_plan *pl
                        .n_turns = p->n_turns,
                        .n_keep = kv_evict_keep(c, p->n_keep),
                        .live_end = r,
+                       .known_end = r,
                        .end = p->n_tokens,
                        .extra = kv_evict_reply_cells(c),
                        .limit = limit > others ? limit - others : 0,
@@ -128,7 +129,7 @@ int kv_sync(struct kv *c, int seq, const struct kv_prompt *p, struct kv_plan *pl
     plan->evicted_tokens = d.tokens;
     plan->evicted_turns = d.turns;
     make_todo(c, s, r, p->n_tokens, plan);
-    if (d.n) kv_event_evict(c, d.tokens, d.turns, false, since, "prompt");
+    if (d.tokens) kv_event_evict(c, d.tokens, d.turns, false, since, "prompt");
     if (rewound) kv_growth_settle(c, (uint32_t)plan->n_todo_tokens, "rewound");
     kv_stats_publish(c);
     return 0;

@@ -330,6 +330,7 @@ static void a_rewind_into_what_left_reads_it_again(void **state) {
     t->p.n_tokens = 2040;
     t->p.n_turns = 20;
     prompt(c, t, &plan);
+    assert_int_equal(plan.evicted_turns, 16);
     t->p.n_tokens = 1540;
     t->p.n_turns = 15;
     t->token[1500] = 1;
@@ -337,6 +338,7 @@ static void a_rewind_into_what_left_reads_it_again(void **state) {
     assert_int_equal(plan.n_cached, 40);
     assert_left(c, 0, 1, &(struct kv_range){40, 1100});
     assert_int_equal(plan.n_todo_tokens, 400);
+    assert_int_equal(plan.evicted_turns + plan.evicted_tokens, 0); /* they had left before */
     kv_close(c);
     free(t);
 }
