@@ -8,8 +8,6 @@
 
 #include "config/utf8.h"
 
-#define ALL "Model Context Conversation Script Sampling Screen"
-
 static const struct command COMMANDS[] = {
     {"info", "MODEL", "what a model file holds", "-m -P", {{"--tensors", NULL, "list the tensors too"}}, cmd_info},
     {"tokenize", "-m MODEL < TEXT", "the token ids of stdin, without BOS", "-m -P", {{"--special", NULL, "control tokens spelt in the text become ids"}}, cmd_tokenize},
@@ -19,7 +17,7 @@ static const struct command COMMANDS[] = {
       {"--test", "NAME,NAME...", "only these tests"}}, cmd_bench},
     {"list", "", "the saved conversations, newest first", "", {{0}}, cmd_list},
     {"personas", "", "the personas there are", "", {{0}}, cmd_personas},
-    {"config", "", "each setting, its value and where it came from", ALL, {{0}}, cmd_config},
+    {"config", "", "each setting, its value and where it came from", "Model Context Sampling Screen -P -sys --no-save", {{0}}, cmd_config},
     {"help", "[COMMAND]", "this, or more about a command", "", {{"--man", NULL, "the manual page, as troff source"}}, cmd_help},
 };
 #define HELP_COLUMNS 100

@@ -1,5 +1,4 @@
 /* slash_set: the commands that change settings and the cache's limits. See slash_do.h. */
-#include <stdlib.h>
 #include <string.h>
 
 #include "app/slash_do.h"

@@ -76,8 +76,11 @@ enum cpu_isa cpu_isa(void) {
 int cpu_check_environment(struct err *e) {
     pthread_once(&once, find);
     size_t wanted = wanted_isa();
-    if (wanted == N_ISA)
-        return err_set(e, ERR_USAGE, "KVETCH_ISA=%s: there is no such instruction set; allowed: portable, avx2, avx512", getenv("KVETCH_ISA"));
+    if (wanted == N_ISA) {
+        char names[64] = "";
+        for (size_t i = 0, n = 0; i < N_ISA; i++) n += (size_t)snprintf(names + n, sizeof names - n, "%s%s", i ? ", " : "", isa_names[i]);
+        return err_set(e, ERR_USAGE, "KVETCH_ISA=%s: there is no such instruction set; allowed: %s", getenv("KVETCH_ISA"), names);
+    }
     if (wanted > best)
         return err_set(e, ERR_USAGE, "KVETCH_ISA=%s: this processor has no more than %s", getenv("KVETCH_ISA"), isa_names[best]);
     return 0;

@@ -310,7 +310,11 @@ static void a_setting_that_a_command_does_not_use_is_refused(void **state) {
             if (!known) fail_msg("%s: %s", c->name, word);
         }
     }
-    for (int id = 0; id < SETTING_COUNT; id++) assert_true(command_uses(command_find("config"), setting_get((enum setting_id)id)));
+    for (int id = 0; id < SETTING_COUNT; id++) { /* config takes what it has a line for */
+        const struct setting *d = setting_get((enum setting_id)id);
+        if (*d->flags && d->id != SET_JSON && strcmp(d->group, "Program"))
+            assert_int_equal(command_uses(command_find("config"), d), d->key != NULL);
+    }
 }
 
 static void a_broken_persona_in_the_configuration_does_not_stop_what_needs_none(void **state) {
