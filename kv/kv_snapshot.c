@@ -25,6 +25,7 @@ static void copy_cells(struct kv *c, uint32_t cell, uint32_t n, uint8_t *file, u
     const struct kv_layout *l = &c->layout;
     uint32_t first = cell % KV_BLOCK;
     uint8_t *layer = c->arena.base + (size_t)(cell / KV_BLOCK) * l->block_bytes;
+    if (!store) kv_touch(c, cell);
     for (uint32_t i = 0; i < c->config.n_layers; i++, layer += l->layer_bytes)
         for (uint32_t kv = 0; kv < 2; kv++) {
             size_t row = kv ? l->v_row_bytes : l->k_row_bytes, head = kv ? l->v_head_bytes : l->k_head_bytes;
@@ -209,7 +210,8 @@ int kv_save(struct kv *c, int seq, const char *path, const struct kv_snapshot_in
     struct buf temp = {0};
     uint64_t n = 0;
     int rc = 0;
-    if (buf_printf(&temp, "%s.tmp%ld", path, (long)getpid())) return err_set(e, ERR_MEMORY, "no memory to save %s", path);
+    if (buf_printf(&temp, "%s.tmp%ld", path, (long)getpid()))
+        return err_set(e, ERR_MEMORY, "no memory to save %s", path);
     int fd = open(temp.data, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
     if (fd < 0)
         rc = err_set(e, ERR_FAILED, "%s", strerror(errno));
@@ -457,7 +459,6 @@ static void take_over(struct load *l, struct kv *c, int seq) {
         memcpy(&r, l->run + i * sizeof r, sizeof r);
         for (uint32_t k = 0; k < r.n; k++, at++) {
             kv_cells_own(&c->cells, l->cell[at], 1, seq);
-            kv_touch(c, l->cell[at]);
             kv_seq_push(fresh, &(struct kv_run){r.pos + k, r.offset, r.index + k, l->cell[at], 1});
         }
     }

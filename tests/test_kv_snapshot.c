@@ -256,6 +256,32 @@ static void every_flipped_byte_is_refused_and_the_cache_stays(void **state) {
     kv_close(t.c);
 }
 
+static void what_a_refused_file_has_touched_is_counted(void **state) {
+    (void)state;
+    struct kv_config g = kvt_config(600, "f16");
+    struct kv *c = kvt_open(&g);
+    int32_t token[300] = {0};
+    size_t n;
+    assert_int_equal(kvt_feed(c, 0, token, 0, 300, NULL), 0);
+    save(c, 0, path);
+    kv_close(c);
+    uint8_t *file = read_all(path, &n);
+    file[n - 1] ^= 1; /* the second block; the first is in its place by then */
+    write_all(other, file, n);
+    free(file);
+    g.start = 600;
+    c = kvt_open(&g);
+    struct kv_stats s;
+    assert_int_equal(load(c, 0, other, NULL), ERR_FILE);
+    kv_get_stats(c, &s);
+    assert_int_equal(s.used, 0);
+    assert_int_equal(s.touched_bytes, s.block_bytes);
+    assert_int_equal(load(c, 0, path, NULL), 0);
+    kv_get_stats(c, &s);
+    assert_int_equal(s.touched_bytes, 2 * s.block_bytes);
+    kv_close(c);
+}
+
 static void every_truncation_is_refused_and_the_cache_stays(void **state) {
     (void)state;
     struct target t = target_open();
@@ -383,6 +409,7 @@ int main(void) {
         cmocka_unit_test(one_that_does_not_fit_is_refused),
         cmocka_unit_test(anothers_snapshot_is_refused_by_name),
         cmocka_unit_test(every_flipped_byte_is_refused_and_the_cache_stays),
+        cmocka_unit_test(what_a_refused_file_has_touched_is_counted),
         cmocka_unit_test(every_truncation_is_refused_and_the_cache_stays),
         cmocka_unit_test(a_forged_file_with_good_checksums_does_no_harm),
         cmocka_unit_test(a_save_that_fails_leaves_the_old_file),

@@ -228,16 +228,20 @@ static void a_chat_resumed_after_shifts_goes_on_exactly(void **state) {
 
 static void a_turn_taken_back_to_before_what_left_is_read_whole(void **state) {
     (void)state;
-    struct mirror *x = mirror_open(KV_EVICT_SHIFT, 64);
-    const struct kv_range *left;
-    mirror_talk(x, 1, 12);
-    assert_int_equal(session_left(x->s, &left), 1);
-    assert_true(left[0].first == 10 && left[0].first + left[0].n > x->turn[4].first);
-    x->token[x->turn[2].first + 3] = 7; /* the third turn begins as it did and goes on otherwise */
-    size_t n = mirror_ask(x, 3, 6);
-    assert_int_equal(n + 10, x->p.n_tokens); /* it and the two before it: all of them fit */
-    assert_int_equal(session_left(x->s, &left), 0);
-    mirror_close(x);
+    for (int pinned = 0; pinned < 2; pinned++) {
+        struct mirror *x = mirror_open(KV_EVICT_SHIFT, 64);
+        const struct kv_range *left;
+        x->turn[0].pinned = pinned;
+        mirror_talk(x, 1, 12);
+        size_t stayed = 10 + (pinned ? x->turn[0].n : 0);
+        assert_int_equal(session_left(x->s, &left), 1);
+        assert_true(left[0].first == stayed && left[0].first + left[0].n > x->turn[4].first);
+        x->token[x->turn[2].first + 3] = 7; /* the third turn begins as it did and goes on otherwise */
+        size_t n = mirror_ask(x, 3, 6);
+        assert_int_equal(n + stayed, x->p.n_tokens); /* it and those that left before it: all of them fit */
+        assert_int_equal(session_left(x->s, &left), 0);
+        mirror_close(x);
+    }
 }
 
 static void a_reply_that_pushed_out_its_own_question_is_made_again_with_the_question(void **state) {
