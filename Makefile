@@ -117,7 +117,7 @@ format: ## lay out the sources by .clang-format
 
 install: all ## install under PREFIX
 	install -D $(BUILD)/kvetch $(DESTDIR)$(PREFIX)/bin/kvetch
-	$(BUILD)/kvetch help --man > $(BUILD)/kvetch.1
+	XDG_CONFIG_HOME=/nonexistent $(BUILD)/kvetch help --man > $(BUILD)/kvetch.1
 	install -D -m 644 $(BUILD)/kvetch.1 $(DESTDIR)$(PREFIX)/share/man/man1/kvetch.1
 
 uninstall: ## remove what install put there
