@@ -7,6 +7,7 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
@@ -120,7 +121,7 @@ static const char *const migrations[STORE_VERSION] = {
     "CREATE TABLE conversation("
     " id INTEGER PRIMARY KEY AUTOINCREMENT," /* never given twice: snapshots are named by it */
     " title TEXT NOT NULL DEFAULT '', persona TEXT NOT NULL DEFAULT '', model TEXT NOT NULL DEFAULT '', settings TEXT NOT NULL DEFAULT '',"
-    " created INTEGER NOT NULL DEFAULT 0,"   /* 0: the id is taken, the row not filled yet */
+    " created INTEGER NOT NULL DEFAULT 0,"   /* > 0 in every row that holds a conversation */
     " updated INTEGER NOT NULL DEFAULT 0,"
     " head INTEGER);"                        /* message.id, NULL: none */
     "CREATE TABLE message("
@@ -141,9 +142,10 @@ static const char *const migrations[STORE_VERSION] = {
 static int check_version(struct store_sql *s, int64_t *version, struct err *e) {
     int64_t id = 0, tables = 0;
     *version = 0;
-    int rc = store_sql_run(s, e, &id, "PRAGMA application_id", "");
+    /* In this order: where another program makes the tables meanwhile, its mark is there as soon as they are. */
+    int rc = store_sql_run(s, e, &tables, "SELECT count(*) FROM sqlite_master", "");
+    if (!rc) rc = store_sql_run(s, e, &id, "PRAGMA application_id", "");
     if (!rc) rc = store_sql_run(s, e, version, "PRAGMA user_version", "");
-    if (!rc) rc = store_sql_run(s, e, &tables, "SELECT count(*) FROM sqlite_master", "");
     if (rc) return rc;
     if (tables && id != APPLICATION_ID) return err_set(e, ERR_FILE, "%s is a database of another program, not a conversation store", s->path);
     if (*version > STORE_VERSION || *version < 0) {
@@ -218,8 +220,24 @@ static int create_file(struct store_sql *s, struct err *e) {
     return 0;
 }
 
+/* Programs open and close a store one after the other: what SQLite does then, making and removing the files beside it and turning it to
+ * WAL, fails at once where another does it too, without the patience that locks have. Gives the folder's descriptor, or -1. */
+static int lock_folder(const struct store_sql *s) {
+    const char *slash = strrchr(s->path, '/');
+    char *folder = slash ? strndup(s->path, (size_t)(slash - s->path) + 1) : NULL;
+    int fd = folder ? open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
+    free(folder);
+    if (fd >= 0) flock(fd, LOCK_EX); /* where that is not to be had, as on some network disks, it goes without */
+    return fd;
+}
+
+static void unlock_folder(int fd) {
+    if (fd >= 0) close(fd);
+}
+
 static int open_writable(struct store_sql *s, struct err *e) {
     int rc = create_file(s, e);
+    int lock = rc ? -1 : lock_folder(s);
     if (!rc) rc = connect_file(s, s->path, SQLITE_OPEN_READWRITE, e);
     if (!rc && sqlite3_db_readonly(s->db, "main") == 1) rc = fail_read_only(s, e);
     if (!rc) rc = store_sql_run(s, e, NULL, "PRAGMA journal_mode = WAL", "");
@@ -229,6 +247,7 @@ static int open_writable(struct store_sql *s, struct err *e) {
         sqlite3_close(s->db);
         s->db = NULL;
     }
+    unlock_folder(lock);
     return rc;
 }
 
@@ -263,6 +282,8 @@ int store_sql_open(struct store_sql *s, bool read_only, struct err *not_writable
 }
 
 void store_sql_close(struct store_sql *s) {
+    int lock = s->db ? lock_folder(s) : -1;
     sqlite3_close(s->db);
     s->db = NULL;
+    unlock_folder(lock);
 }
