@@ -84,9 +84,9 @@ static void write_row(struct conversation *c) {
         c->row.head = 0;
         c->row_added = store_add_conversation(c->store, &c->row);
         c->row_asked = true;
-        if (c->row.id > 0) store_watch(c->store, c->row.id, 0);
     } else if (!c->row_is_added && store_is_done(c->store, c->row_added)) {
         c->row_is_added = true;
+        c->row.id = store_conversation_id(c->store, c->row.id);
     }
     if (has_failed(c, c->row_updated)) c->row_updated = store_update_conversation(c->store, &c->row);
 }
@@ -268,7 +268,9 @@ int conversation_prompt(struct conversation *c, uint64_t fingerprint, const stru
 /* ---- a turn -------------------------------------------------------------------------------------------------- */
 
 void conversation_begin_row(struct conversation *c) {
-    if (conversation_is_saved(c)) write_row(c);
+    if (!conversation_is_saved(c) || c->row_is_added) return;
+    write_row(c);
+    if (!store_wait(c->store, c->row_added, NULL)) write_row(c); /* takes the id over */
 }
 
 int conversation_add_user(struct conversation *c, const char *text, size_t n, store_ticket *ticket, struct err *e) {

@@ -54,8 +54,8 @@ void conversation_place(const struct conversation *c, size_t i, size_t *place, s
 int conversation_prompt(struct conversation *c, uint64_t fingerprint, const struct chat_message **message, size_t *n, size_t *first, struct err *e);
 
 /* ---- a turn ---- */
-/* Gives it its row and id now instead of with the first message: conversation_row(c)->id is above 0 after a success. Nothing where it
- * is not saved; a row in which nothing comes to be said goes with conversation_close. */
+/* Gives it its row and id now instead of with the first message: waits until it is written, and then
+ * conversation_row(c)->id is above 0. Nothing where it is not saved; a row in which nothing comes to be said goes with conversation_close. */
 void conversation_begin_row(struct conversation *c);
 /* Appends a user's message. *ticket: when it ends well, message and conversation are on the disk; 0 without a store. ERR_MEMORY. */
 int conversation_add_user(struct conversation *c, const char *text, size_t n, store_ticket *ticket, struct err *e);

@@ -1,7 +1,8 @@
 /* store: see store.h. What stands under "the store's thread" runs there and nowhere else; the calls of store.h pack what
  * they were given into a job and queue it. Ids of messages are random (53 bits), so that they can be given before a row is
  * written and two programs do not collide; message.seq keeps the order of writing. Ids of conversations are short, people
- * type them, and come from the file. */
+ * type them, and come from the file: until its row is written a conversation is called by a number below 0, which jobs change into
+ * its id when they run. */
 #include "app/store.h"
 
 #include <pthread.h>
@@ -24,9 +25,12 @@ struct watched {
 struct store {
     struct store_sql sql; /* the store's thread alone */
     struct store_queue *queue;
-    pthread_mutex_t lock; /* guards watched */
+    pthread_mutex_t lock; /* guards what follows */
     struct watched *watched;
     size_t n_watched;
+    int64_t *given;       /* what the file gave the conversation that is called -1, -2, ... until then; 0: nothing (yet) */
+    size_t n_given;
+    struct err not_given; /* why not, the last time */
 };
 
 /* ---- the store's thread: writing ----------------------------------------------------------------------------- */
@@ -72,14 +76,42 @@ static void set_head(struct store *s, int64_t conversation, int64_t head, bool m
     pthread_mutex_unlock(&s->lock);
 }
 
-/* Takes the next id without waiting for the disk: the job that fills the row commits to it. */
-static int take_conversation_id(void *arg, struct err *e) {
-    struct store_read *c = arg;
-    struct store_sql *sql = c->sql;
-    sqlite3_exec(sql->db, "PRAGMA synchronous = NORMAL", NULL, NULL, NULL);
-    int rc = store_sql_run(sql, e, NULL, "INSERT INTO conversation DEFAULT VALUES", "");
-    if (!rc) c->id = sqlite3_last_insert_rowid(sql->db);
-    sqlite3_exec(sql->db, "PRAGMA synchronous = FULL", NULL, NULL, NULL);
+static void give_id(struct store *s, int64_t called, int64_t id, const struct err *why_not) {
+    pthread_mutex_lock(&s->lock);
+    s->given[-called - 1] = id;
+    if (!id) s->not_given = *why_not;
+    pthread_mutex_unlock(&s->lock);
+}
+
+/* The id in the file of what a job names, in its place. An error where the conversation could not be written. */
+static int find_id(struct store *s, int64_t *id, struct err *e) {
+    if (*id >= 0) return 0;
+    int64_t given = store_conversation_id(s, *id);
+    if (given) {
+        *id = given;
+        return 0;
+    }
+    pthread_mutex_lock(&s->lock);
+    if (e) *e = s->not_given;
+    int rc = s->not_given.code;
+    pthread_mutex_unlock(&s->lock);
+    return rc ? rc : err_set(e, ERR_FAILED, "the conversation is not in %s", s->sql.path);
+}
+
+static int write_new_conversation(struct store_job *j, struct err *e) {
+    struct write *w = (struct write *)j;
+    struct store *s = w->s;
+    int64_t called = w->c.id, id = 0;
+    int rc = store_sql_begin(&s->sql, e);
+    if (!rc) {
+        rc = store_sql_run(&s->sql, e, NULL,
+                           "INSERT INTO conversation(title, persona, model, settings, updated, created) VALUES(?, ?, ?, ?, ?, ?)", "ttttii",
+                           w->c.title, w->c.persona, w->c.model, w->c.settings, w->c.updated, w->c.created);
+        id = rc ? 0 : sqlite3_last_insert_rowid(s->sql.db);
+        rc = store_sql_end(&s->sql, rc, e);
+    }
+    if (!rc) store_watch(s, id, 0);
+    give_id(s, called, rc ? 0 : id, e);
     return rc;
 }
 
@@ -87,14 +119,14 @@ static int write_conversation(struct store_job *j, struct err *e) {
     struct write *w = (struct write *)j;
     struct store *s = w->s;
     bool moved = false;
-    int rc = store_sql_begin(&s->sql, e);
+    int rc = find_id(s, &w->c.id, e);
+    if (!rc) rc = store_sql_begin(&s->sql, e);
     if (rc) return rc;
     rc = check_head(s, w->c.id, &moved, e);
     if (!rc) {
         rc = store_sql_run(&s->sql, e, NULL,
-                           "UPDATE conversation SET title = ?, persona = ?, model = ?, settings = ?, head = ?, updated = ?,"
-                           " created = CASE created WHEN 0 THEN ? ELSE created END WHERE id = ?",
-                           "tttt0iii", w->c.title, w->c.persona, w->c.model, w->c.settings, w->c.head, w->c.updated, w->c.created, w->c.id);
+                           "UPDATE conversation SET title = ?, persona = ?, model = ?, settings = ?, head = ?, updated = ? WHERE id = ?",
+                           "tttt0ii", w->c.title, w->c.persona, w->c.model, w->c.settings, w->c.head, w->c.updated, w->c.id);
     }
     if (!rc && !sqlite3_changes(s->sql.db)) rc = err_set(e, ERR_FAILED, "conversation %lld is no longer in %s", (long long)w->c.id, s->sql.path);
     rc = store_sql_end(&s->sql, rc, e);
@@ -107,7 +139,8 @@ static int write_new_message(struct store_job *j, struct err *e) {
     struct store *s = w->s;
     const struct store_message *m = &w->m;
     bool moved = false;
-    int rc = store_sql_begin(&s->sql, e);
+    int rc = find_id(s, &w->m.conversation, e);
+    if (!rc) rc = store_sql_begin(&s->sql, e);
     if (rc) return rc;
     rc = check_head(s, m->conversation, &moved, e);
     if (!rc) {
@@ -131,7 +164,8 @@ static int write_message(struct store_job *j, struct err *e) {
     struct write *w = (struct write *)j;
     struct store *s = w->s;
     const struct store_message *m = &w->m;
-    int rc = store_sql_begin(&s->sql, e);
+    int rc = find_id(s, &w->m.conversation, e);
+    if (!rc) rc = store_sql_begin(&s->sql, e);
     if (rc) return rc;
     rc = store_sql_run(&s->sql, e, NULL,
                        "UPDATE message SET text = ?, ids = ?, partial = ?, pinned = ?, finish_reason = ?, timings = ? WHERE id = ?", "sbiitti",
@@ -146,7 +180,8 @@ static int write_message(struct store_job *j, struct err *e) {
 
 static int delete_conversation(struct store_job *j, struct err *e) {
     struct write *w = (struct write *)j;
-    return store_sql_run(&w->s->sql, e, NULL, "DELETE FROM conversation WHERE id = ?", "i", w->id);
+    int rc = find_id(w->s, &w->id, e);
+    return rc ? rc : store_sql_run(&w->s->sql, e, NULL, "DELETE FROM conversation WHERE id = ?", "i", w->id);
 }
 
 static int delete_message(struct store_job *j, struct err *e) {
@@ -154,7 +189,8 @@ static int delete_message(struct store_job *j, struct err *e) {
     struct store_sql *sql = &w->s->sql;
     int64_t parent = 0, head = 0;
     bool moved = false;
-    int rc = store_sql_begin(sql, e);
+    int rc = find_id(w->s, &w->conversation, e);
+    if (!rc) rc = store_sql_begin(sql, e);
     if (rc) return rc;
     rc = check_head(w->s, w->conversation, &moved, e);
     if (!rc) rc = store_sql_run(sql, e, &parent, "SELECT ifnull(parent, 0) FROM message WHERE id = ?", "i", w->id);
@@ -226,6 +262,7 @@ void store_close(struct store *s) {
     store_queue_close(s->queue);
     pthread_mutex_destroy(&s->lock);
     free(s->watched);
+    free(s->given);
     free(s->sql.path);
     free(s);
 }
@@ -292,18 +329,38 @@ static struct write *new_write(struct store *s, int (*run)(struct store_job *j, 
     return w;
 }
 
+/* A number below 0 that no conversation of this store has been called by; 0 on no memory. */
+static int64_t new_name(struct store *s) {
+    int64_t name = 0;
+    pthread_mutex_lock(&s->lock);
+    int64_t *more = realloc(s->given, (s->n_given + 1) * sizeof *more);
+    if (more) {
+        s->given = more;
+        more[s->n_given++] = 0;
+        name = -(int64_t)s->n_given;
+    }
+    pthread_mutex_unlock(&s->lock);
+    return name;
+}
+
 store_ticket store_add_conversation(struct store *s, struct store_conversation *c) {
-    struct store_read taken = {.sql = &s->sql};
-    struct write *w = new_write(s, write_conversation);
+    struct write *w = new_write(s, write_new_conversation);
     if (!w) return 0;
     c->created = c->updated = (int64_t)time(NULL);
-    /* A store that cannot be written gives ids below 0: the write below then fails and says why. */
-    c->id = store_queue_call(s->queue, take_conversation_id, &taken, NULL) ? -1 : taken.id;
-    if (store_conversation_copy(&w->c, c, NULL)) {
+    c->id = new_name(s);
+    if (!c->id || store_conversation_copy(&w->c, c, NULL)) {
         drop_write(&w->job);
         return 0;
     }
     return store_queue_add(s->queue, &w->job);
+}
+
+int64_t store_conversation_id(struct store *s, int64_t id) {
+    if (id >= 0) return id;
+    pthread_mutex_lock(&s->lock);
+    int64_t given = (size_t)-id <= s->n_given ? s->given[-id - 1] : 0;
+    pthread_mutex_unlock(&s->lock);
+    return given;
 }
 
 store_ticket store_update_conversation(struct store *s, const struct store_conversation *c) {

@@ -72,8 +72,10 @@ int store_siblings(struct store *s, int64_t message, int64_t **ids, size_t *n, s
 
 /* ---- writing (queued) ---- */
 typedef uint64_t store_ticket; /* counts up; 0: refused at once, for want of memory */
-/* Ids are given by the store before the row is written, so that the caller can go on with them. */
-store_ticket store_add_conversation(struct store *s, struct store_conversation *c);          /* fills c->id and times; id < 0: it cannot be saved */
+/* Ids of messages are given before the row is written, so that the caller can go on with them. A conversation's comes from the file; until
+ * its row is there it has a number below 0, which the writes below take as well. A new one is watched from the start. */
+store_ticket store_add_conversation(struct store *s, struct store_conversation *c);          /* fills c->id (< 0) and times */
+int64_t store_conversation_id(struct store *s, int64_t id);                                  /* the id in the file; 0: the row is not written. Does not wait */
 store_ticket store_update_conversation(struct store *s, const struct store_conversation *c); /* title, persona, model, settings, head */
 store_ticket store_delete_conversation(struct store *s, int64_t id);
 store_ticket store_add_message(struct store *s, struct store_message *m);                    /* fills m->id; also moves the conversation's head to it */

@@ -50,8 +50,8 @@ static struct store *open_store(void) {
 static int64_t add_conversation(struct store *s, const char *title) {
     struct store_conversation c = {.title = (char *)title, .persona = (char *)"guide", .settings = (char *)"{}"};
     assert_int_equal(store_wait(s, store_add_conversation(s, &c), NULL), 0);
-    assert_true(c.id > 0);
-    return c.id;
+    assert_true(store_conversation_id(s, c.id) > 0);
+    return store_conversation_id(s, c.id);
 }
 
 static struct store_message message(int64_t conversation, int64_t parent, enum chat_role role, const char *text) {
@@ -338,7 +338,10 @@ static void write_much(int start) {
         _exit(3);
     }
     struct store_conversation row = {.title = (char *)"mine"};
-    if (store_wait(s, store_add_conversation(s, &row), NULL)) _exit(4);
+    if (store_wait(s, store_add_conversation(s, &row), &e)) {
+        fprintf(stderr, "%s\n", e.text);
+        _exit(4);
+    }
     int64_t parent = 0;
     store_ticket t = 0;
     for (int i = 0; i < EACH; i++) {
@@ -476,7 +479,7 @@ static int use_unwritable_store(void) {
     store_ticket t = store_add_message(s, &m);
     if (!t || !m.id || store_wait(s, t, &e) != ERR_FAILED) return 4;
     struct store_conversation other = {0};
-    if (store_wait(s, store_add_conversation(s, &other), &e) != ERR_FAILED || other.id >= 0) return 5;
+    if (store_wait(s, store_add_conversation(s, &other), &e) != ERR_FAILED || store_conversation_id(s, other.id)) return 5;
     store_conversation_free(&row);
     store_close(s);
     return 0;
@@ -582,9 +585,56 @@ static void what_is_queued_runs_in_order_and_tells_when_it_is_done(void **state)
     assert_true(done >= 2);
 }
 
+/* Another program that holds the lock for writing, until hold is closed: byte 120 of the -shm file (https://www.sqlite.org/walformat.html). */
+static pid_t hold_write_lock(int hold[2]) {
+    int held[2];
+    char byte = 0, path[128];
+    assert_int_equal(pipe(hold) || pipe(held), 0);
+    snprintf(path, sizeof path, "%s/kvetch.db-shm", folder);
+    pid_t child = fork();
+    if (!child) {
+        struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = 120, .l_len = 1};
+        int fd = open(path, O_RDWR);
+        close(hold[1]);
+        if (fd < 0 || fcntl(fd, F_SETLKW, &lock) || write(held[1], "", 1) != 1) _exit(1);
+        _exit(read(hold[0], &byte, 1) == 0 ? 0 : 1);
+    }
+    close(held[1]);
+    assert_int_equal(read(held[0], &byte, 1), 1);
+    close(held[0]);
+    close(hold[0]);
+    return child;
+}
+
+static void nothing_waits_for_a_store_that_another_program_holds(void **state) {
+    (void)state;
+    struct store *s = open_store();
+    int hold[2];
+    pid_t other = hold_write_lock(hold);
+    struct store_conversation c = {.title = (char *)"first"};
+    store_ticket row = store_add_conversation(s, &c);
+    struct store_message m = message(c.id, 0, CHAT_USER, "hello");
+    store_ticket said = store_add_message(s, &m);
+    assert_true(c.id < 0);
+    assert_int_equal(store_conversation_id(s, c.id), 0);
+    close(hold[1]);
+    int status;
+    waitpid(other, &status, 0);
+    assert_int_equal(status, 0);
+    assert_int_equal(store_wait(s, row, NULL), 0); /* had it been waited for, it would have been given up by now */
+    assert_int_equal(store_wait(s, said, NULL), 0);
+    struct store_conversation got;
+    assert_int_equal(store_get(s, store_conversation_id(s, c.id), &got, NULL), 0);
+    assert_string_equal(got.title, "first");
+    assert_int_equal(got.n_turns, 1);
+    store_conversation_free(&got);
+    store_close(s);
+}
+
 int main(void) {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, make_folder, remove_folder)
     const struct CMUnitTest tests[] = {
+        TEST(nothing_waits_for_a_store_that_another_program_holds),
         TEST(a_message_comes_back_as_it_was_written),
         TEST(a_branch_is_the_way_from_the_root_to_its_leaf),
         TEST(a_deleted_message_takes_along_what_follows_it),
