@@ -289,7 +289,7 @@ int worker_open(struct worker **out, struct err *e) {
     pthread_mutex_init(&w->lock, NULL);
     int rc = queue_open(&w->requests, sizeof(struct request *), MAX_REQUESTS, false, e);
     if (!rc) rc = queue_open(&w->events, sizeof(struct worker_event), MAX_EVENTS, true, e);
-    if (!rc && start_thread(w)) rc = err_set(e, ERR_FAILED, "the engine thread cannot be started");
+    if (!rc && start_thread(w)) rc = err_set(e, ERR_MEMORY, "the engine thread cannot be started");
     if (rc) {
         queue_free(w->requests);
         queue_free(w->events);

@@ -11,7 +11,7 @@
 
 struct pool;
 
-/* n_threads >= 1 counts the caller; 1 starts none. ERR_MEMORY or ERR_FAILED where a thread cannot be had. */
+/* n_threads >= 1 counts the caller; 1 starts none. Where the system starts no more threads the pool has fewer. ERR_MEMORY. */
 int pool_open(struct pool **out, int n_threads, struct err *e);
 void pool_close(struct pool *p); /* NULL is fine */
 int pool_threads(const struct pool *p);

@@ -5,8 +5,9 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-/* Makes OpenBLAS compute in the calling thread; to be called before blas_sgemm. Any number of times. */
-void blas_open(void);
+/* Makes OpenBLAS compute in the calling thread, and room for so many calls of blas_sgemm at once; to be called before them.
+ * False: the system grants no memory for that, and blas_sgemm might never return. Any number of times. */
+bool blas_reserve(size_t n_calls);
 
 /* c[m][n] = a[m][k] b[n][k]^T + (add ? c : 0), row-major, rows lda, ldb, ldc floats apart. */
 void blas_sgemm(size_t m, size_t n, size_t k, const float *a, size_t lda, const float *b, size_t ldb, bool add, float *c,

@@ -44,6 +44,7 @@ struct section {
     const struct matmul_job *job;
     size_t n_jobs, n_rows;
     enum act_format format;
+    bool blas;                /* float weights, many rows, and OpenBLAS has the memory it needs */
     const float *x;
     size_t x_stride;          /* floats */
     size_t act_stride;        /* bytes */
@@ -53,7 +54,6 @@ static size_t round_up(size_t n, size_t unit) { return (n + unit - 1) / unit * u
 
 int matmul_open(struct matmul **out, struct pool *p, size_t max_rows, size_t max_cols, struct err *e) {
     *out = NULL;
-    blas_open();
     struct matmul *m = calloc(1, sizeof *m);
     if (!m) return err_set(e, ERR_MEMORY, "no memory for matrix products");
     m->kernels = kernels_get();
@@ -100,10 +100,8 @@ static void quantize_row(const struct section *s, size_t r) {
     else k->quantize_256(s->x + r * s->x_stride, act, cols);
 }
 
-static bool uses_blas(const struct section *s) { return s->format == ACT_F32 && s->n_rows >= BLAS_ROWS; }
-
 static size_t unit_rows(const struct section *s) {
-    return uses_blas(s) ? UNIT_BLAS : s->n_rows == 1 || s->format == ACT_F32 ? UNIT_ONE : UNIT_MANY;
+    return s->blas ? UNIT_BLAS : s->n_rows == 1 || s->format == ACT_F32 ? UNIT_ONE : UNIT_MANY;
 }
 
 static void add_bias(const struct matmul_job *job, size_t from, size_t rows, size_t n_act) {
@@ -152,7 +150,7 @@ static void unit_run(const struct section *s, size_t u, void *scratch) {
     const struct matmul_job *job = s->job;
     for (size_t n; u >= (n = round_up(job->w->rows, each) / each); job++) u -= n;
     size_t from = u * each, rows = job->w->rows - from < each ? job->w->rows - from : each;
-    if (uses_blas(s)) unit_blas(s, job, from, rows, scratch);
+    if (s->blas) unit_blas(s, job, from, rows, scratch);
     else unit_kernel(s, job, from, rows, scratch);
     add_bias(job, from, rows, s->n_rows);
 }
@@ -190,6 +188,7 @@ static void multiply_thread(void *arg, int ith, int nth) {
 }
 
 static void section_run(struct section *s) {
+    s->blas = s->format == ACT_F32 && s->n_rows >= BLAS_ROWS && blas_reserve((size_t)pool_threads(s->m->pool));
     size_t cols = s->job->w->cols, each = unit_rows(s), n_units = 0;
     s->act_stride = s->format == ACT_F32 ? s->x_stride * sizeof(float) : kernels_act_bytes(s->format, cols);
     if (s->format != ACT_F32 && s->n_rows > 1) {

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -33,6 +34,15 @@ static int open_file(const char *name, int flags) {
     return fd;
 }
 
+static unsigned long long limit[RLIM_NLIMITS]; /* 0: none */
+
+void program_limit(int resource, unsigned long long most) { limit[resource] = most == RLIM_INFINITY ? 0 : most; }
+
+static void set_limits(void) {
+    for (int i = 0; i < RLIM_NLIMITS; i++)
+        if (limit[i]) setrlimit((__rlimit_resource_t)i, &(struct rlimit){limit[i], limit[i]});
+}
+
 /* In the child: nothing of the user's own files is seen or touched. */
 static void run_child(const char *const *argv, int in, int out, int err) {
     static const char *const HOMES[] = {"XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_CACHE_HOME", "XDG_STATE_HOME", "HOME"};
@@ -45,6 +55,7 @@ static void run_child(const char *const *argv, int in, int out, int err) {
     dup2(in, STDIN_FILENO);
     dup2(out, STDOUT_FILENO);
     dup2(err, STDERR_FILENO);
+    set_limits();
     execv(args[0], args);
     _exit(127);
 }
