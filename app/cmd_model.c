@@ -119,6 +119,12 @@ static int write_rows(const char *path, const float *row, size_t n, struct err *
     return ok ? 0 : err_set(e, ERR_FAILED, "%s cannot be written: %s", path, strerror(errno));
 }
 
+static int check_room(struct session *s, size_t n, struct err *e) {
+    struct session_stats st;
+    session_get_stats(s, &st);
+    return n <= st.kv.bound ? 0 : err_set(e, ERR_CONTEXT, "%zu tokens do not fit into a context of %u (-c)", n, st.kv.bound);
+}
+
 static int compute_rows(struct app *a, struct model *m, const struct command_args *args, const char *path, struct err *e) {
     struct session_options o;
     struct session *s = NULL;
@@ -129,7 +135,9 @@ static int compute_rows(struct app *a, struct model *m, const struct command_arg
     float *row = calloc(n_out, sizeof *row);
     int rc = id && row ? read_ids(args, info.n_vocab, id, e) : err_set(e, ERR_MEMORY, "no memory for %zu rows of logits", n);
     if (!rc) rc = options_session(a->settings, &o, e);
+    o.evict = KV_EVICT_STOP; /* rows of tokens that have lost what stood before them would be others than were asked for */
     if (!rc) rc = session_open(&s, m, &o, e);
+    if (!rc) rc = check_room(s, n, e);
     if (!rc) rc = session_logits(s, id, n, (uint32_t)settings_int(a->settings, SET_UBATCH), row, e);
     if (!rc) rc = write_rows(path, row, n_out, e);
     session_close(s);

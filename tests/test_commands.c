@@ -111,6 +111,12 @@ static void logits_writes_a_row_for_each_token(void **state) {
     RUN(&r, "logits", "-m", model, "-o", path, "512");
     assert_int_equal(r.status, 2);
     program_run_free(&r);
+    RUN(&r, "logits", "-m", model, "-o", path, "-c", "32", /* one too many: nothing may be left out to make room */
+        "1", "2", "3", "4", "5", "6", "7", "8", "9", "10", "11", "12", "13", "14", "15", "16", "17", "18", "19", "20", "21", "22", "23", "24",
+        "25", "26", "27", "28", "29", "30", "31", "32", "33");
+    assert_int_equal(r.status, 5);
+    assert_non_null(strstr(buf_text(&r.err), "33 tokens do not fit into a context of 32"));
+    program_run_free(&r);
     RUN(&r, "logits", "-m", model, "1");
     assert_int_equal(r.status, 2);
     program_run_free(&r);
