@@ -323,17 +323,17 @@ out:
 /* ---- opening ------------------------------------------------------------------------------------------------- */
 
 static int map_file(struct gguf *g, struct err *e) {
-    int rc = 0, fd = open(g->path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0) return err_set(e, ERR_FILE, "%s: file: found \"%s\", expected a GGUF file", g->path, strerror(errno));
+    int rc = 0, fd = open(g->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* a pipe is refused, not waited for */
+    if (fd < 0) return err_set(e, ERR_FILE, "%s: cannot be opened: %s", g->path, strerror(errno));
     struct stat st;
     if (fstat(fd, &st)) {
-        rc = err_set(e, ERR_FILE, "%s: file: found \"%s\", expected a GGUF file", g->path, strerror(errno));
+        rc = err_set(e, ERR_FILE, "%s: cannot be opened: %s", g->path, strerror(errno));
     } else if (!S_ISREG(st.st_mode)) {
-        rc = err_set(e, ERR_FILE, "%s: file: found %s, expected a GGUF file", g->path, S_ISDIR(st.st_mode) ? "a folder" : "no ordinary file");
+        rc = err_set(e, ERR_FILE, "%s: cannot be opened: it is %s", g->path, S_ISDIR(st.st_mode) ? "a folder" : "no ordinary file");
     } else if (st.st_size > 0) {
         void *map = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
         if (map == MAP_FAILED) {
-            rc = err_set(e, errno == ENOMEM ? ERR_MEMORY : ERR_FILE, "%s: file: found \"%s\", expected to map it", g->path, strerror(errno));
+            rc = err_set(e, errno == ENOMEM ? ERR_MEMORY : ERR_FILE, "%s: cannot be mapped: %s", g->path, strerror(errno));
         } else {
             g->map = map;
             g->map_bytes = (size_t)st.st_size;

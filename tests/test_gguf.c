@@ -8,8 +8,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
+#include "tests/support_folder.h"
 #include "tests/support_gguf.h"
 
 /* Opens the bytes as a file; expects the refusal to hold each of the texts. The path stays out of the way of the texts. */
@@ -154,9 +156,15 @@ static void headers_that_are_not_gguf_are_refused(void **state) {
     memcpy(h + 4, "\0\0\0\3", 4);
     expect_refusal(h, sizeof h, "version", "big-endian");
     assert_int_equal(gguf_open(&g, "/nowhere/at/all.gguf", &e), ERR_FILE);
-    assert_non_null(strstr(e.text, "/nowhere/at/all.gguf: file: found \"No such file"));
+    assert_non_null(strstr(e.text, "/nowhere/at/all.gguf: cannot be opened: No such file"));
     assert_int_equal(gguf_open(&g, "/", &e), ERR_FILE);
-    assert_non_null(strstr(e.text, "found a folder"));
+    assert_non_null(strstr(e.text, "it is a folder"));
+    support_folder_make();
+    const char *pipe = support_folder_path("pipe");
+    assert_int_equal(mkfifo(pipe, 0600), 0);
+    assert_int_equal(gguf_open(&g, pipe, &e), ERR_FILE); /* and does not wait for a writer */
+    assert_non_null(strstr(e.text, "no ordinary file"));
+    support_folder_remove();
 }
 
 static void huge_counts_are_refused_before_anything_is_allocated(void **state) {
