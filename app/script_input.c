@@ -62,7 +62,7 @@ static int add_file(struct script_input *in, const char *path, struct err *e) {
     if (!strcmp(path, "-")) {
         in->read_stdin = true;
     } else {
-        rc = paths_read(path, MAX_PROMPT_BYTES, &file, e);
+        rc = paths_read_input(path, MAX_PROMPT_BYTES, &file, e);
         if (!rc) add_part(&in->given, file.data, file.len - (file.len && file.data[file.len - 1] == '\n'));
         in->has_given = true;
     }

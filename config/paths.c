@@ -116,8 +116,8 @@ static int read_all(int fd, const char *path, size_t max_bytes, struct buf *out,
     }
 }
 
-int paths_read(const char *path, size_t max_bytes, struct buf *out, struct err *e) {
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
+static int read_file(const char *path, int flags, size_t max_bytes, struct buf *out, struct err *e) {
+    int fd = open(path, O_RDONLY | O_CLOEXEC | flags);
     if (fd < 0) return err_set(e, ERR_FILE, "cannot read %s: %s", path, strerror(errno));
     struct stat st;
     int rc;
@@ -126,14 +126,26 @@ int paths_read(const char *path, size_t max_bytes, struct buf *out, struct err *
         rc = err_set(e, ERR_FILE, "cannot read %s: %s", path, strerror(errno));
     else if (S_ISDIR(st.st_mode))
         rc = err_set(e, ERR_FILE, "cannot read %s: it is a folder", path);
+    else if (flags && fcntl(fd, F_SETFL, 0)) /* what is open is read to its end, however slowly it comes */
+        rc = err_set(e, ERR_FILE, "cannot read %s: %s", path, strerror(errno));
     else
         rc = read_all(fd, path, max_bytes, out, e);
+    if (!rc && flags && S_ISFIFO(st.st_mode) && out->len == before)
+        rc = err_set(e, ERR_FILE, "cannot read %s: it is a pipe that nobody writes to", path);
     if (rc && out->data) {
         out->len = before;
         out->data[before] = 0;
     }
     close(fd);
     return rc;
+}
+
+int paths_read(const char *path, size_t max_bytes, struct buf *out, struct err *e) {
+    return read_file(path, O_NONBLOCK, max_bytes, out, e);
+}
+
+int paths_read_input(const char *path, size_t max_bytes, struct buf *out, struct err *e) {
+    return read_file(path, 0, max_bytes, out, e);
 }
 
 static int write_all(int fd, const char *bytes, size_t n) {

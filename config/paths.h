@@ -31,9 +31,11 @@ bool paths_is_folder(const char *path);
  * reason. */
 int paths_make_folder(const char *path, struct err *e);
 
-/* Appends the whole file. "-" is no special name here. ERR_FILE: missing, a folder, unreadable, or larger than
- * max_bytes. */
+/* Appends the whole file. "-" is no special name here. ERR_FILE: missing, a folder, unreadable, a pipe that nobody writes
+ * to, or larger than max_bytes. */
 int paths_read(const char *path, size_t max_bytes, struct buf *out, struct err *e);
+/* The same for what a user hands in: waits for a pipe's writer. */
+int paths_read_input(const char *path, size_t max_bytes, struct buf *out, struct err *e);
 
 /* Replaces path by n bytes with mode 0600: a temporary file beside it, fsync, rename, fsync of the folder, so that a
  * crash leaves the old file or the new one. The folder must exist. ERR_FILE: path and reason; the old file is as it

@@ -5,9 +5,11 @@
 #include <stdint.h>
 #include <cmocka.h>
 #include <dirent.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "config/paths.h"
@@ -134,6 +136,29 @@ static void a_file_comes_back_as_it_was_written(void **state) {
     buf_free(&b);
 }
 
+/* Starts a process that writes text into a pipe as soon as somebody reads it. */
+static pid_t write_later(const char *pipe, const char *text) {
+    pid_t pid = fork();
+    if (pid) return pid;
+    int fd = open(pipe, O_WRONLY);
+    _exit(write(fd, text, strlen(text)) == (ssize_t)strlen(text) ? 0 : 1);
+}
+
+static void a_pipe_is_waited_for_where_it_is_input_and_refused_elsewhere(void **state) {
+    (void)state;
+    const char *pipe = support_folder_path("pipe");
+    struct err e = {0};
+    struct buf b = {0};
+    assert_int_equal(mkfifo(pipe, 0600), 0);
+    assert_int_equal(paths_read(pipe, 100, &b, &e), ERR_FILE);
+    assert_non_null(strstr(e.text, "nobody writes to"));
+    pid_t pid = write_later(pipe, "text");
+    assert_int_equal(paths_read_input(pipe, 100, &b, &e), 0);
+    assert_string_equal(buf_text(&b), "text");
+    assert_int_equal(waitpid(pid, NULL, 0), pid);
+    buf_free(&b);
+}
+
 static void unreadable(const char *path, size_t max, const char *why) {
     struct err e = {0};
     struct buf b = {0};
@@ -199,6 +224,7 @@ int main(void) {
         cmocka_unit_test(names_join_with_one_slash),
         TEST(folders_are_made_private_with_those_above),
         TEST(a_file_in_the_way_of_a_folder_is_named),
+        TEST(a_pipe_is_waited_for_where_it_is_input_and_refused_elsewhere),
         TEST(a_file_comes_back_as_it_was_written),
         TEST(what_cannot_be_read_says_why),
         TEST(a_write_that_fails_leaves_nothing_behind),
