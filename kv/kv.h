@@ -192,6 +192,7 @@ void kv_clear(struct kv *c, bool data);   /* gives back what was not there at op
 
 int kv_acquire(struct kv *c);            /* leases a vacant, clean sequence id, or -1 */
 void kv_release(struct kv *c, int seq);  /* strips and gives it back */
+void kv_retain(struct kv *c, int seq);   /* strips and gives back all others; seq < 0: all */
 size_t kv_available(const struct kv *c);
 
 /* ---- limits at run time -------------------------------------------------------------------------------------- */

@@ -74,10 +74,22 @@ int kv_acquire(struct kv *c) {
     return -1;
 }
 
-void kv_release(struct kv *c, int seq) {
-    assert(!c->running.on && valid(seq));
+static void give_back(struct kv *c, int seq) {
     kv_seq_strip(&c->seq[seq], &c->cells, seq);
     kv_seq_free(&c->seq[seq]);
+}
+
+void kv_release(struct kv *c, int seq) {
+    assert(!c->running.on && valid(seq));
+    give_back(c, seq);
+    kv_growth_settle(c, 0, "released");
+    kv_stats_publish(c);
+}
+
+void kv_retain(struct kv *c, int seq) {
+    assert(!c->running.on && seq < KV_MAX_SEQS);
+    for (int s = 0; s < KV_MAX_SEQS; s++)
+        if (s != seq) give_back(c, s);
     kv_growth_settle(c, 0, "released");
     kv_stats_publish(c);
 }

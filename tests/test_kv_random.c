@@ -242,14 +242,26 @@ static void op_move(struct naive *m, int seq) {
     take(m, seq, from, live);
 }
 
-static void op_lease(struct naive *m, int seq) {
+static void release(struct naive *m, int seq) {
     struct list *l = &m->seq[seq];
+    cut(m, seq, 0, l->n);
+    l->n_tokens = 0;
+    l->leased = false;
+}
+
+static void op_lease(struct naive *m, int seq) {
     if (below(m, 2)) {
         kv_release(m->c, seq);
-        cut(m, seq, 0, l->n);
-        l->n_tokens = 0;
-        l->leased = false;
+        release(m, seq);
         return;
+    }
+    if (below(m, 20) == 0) {
+        if (below(m, 3) == 0) seq = -1;
+        kv_retain(m->c, seq);
+        for (int s = 0; s < SEQS; s++)
+            if (s != seq) release(m, s);
+        size_t taken = seq >= 0 && (m->seq[seq].leased || m->seq[seq].n || m->seq[seq].n_tokens);
+        assert_int_equal(kv_available(m->c), KV_MAX_SEQS - taken);
     }
     int want = 0;
     while (want < SEQS && (m->seq[want].leased || m->seq[want].n || m->seq[want].n_tokens)) want++;
