@@ -16,14 +16,24 @@ void script_output_init(struct script_output *o, bool quiet, char separator) {
     *o = (struct script_output){.quiet = quiet, .separator = separator, .on_terminal = isatty(STDERR_FILENO), .progress_us = process_now_us()};
 }
 
-void script_output_free(struct script_output *o) { buf_free(&o->notices); }
-
-static void write_out(struct script_output *o, const char *bytes, size_t n) {
-    if (!o->failed && fwrite(bytes, 1, n, stdout) != n) o->failed = errno ? errno : EIO;
+void script_output_free(struct script_output *o) {
+    buf_free(&o->pending);
+    buf_free(&o->notices);
 }
 
+static void write_out(struct script_output *o, const char *bytes, size_t n) {
+    if (!o->failed && buf_add(&o->pending, bytes, n)) o->failed = ENOMEM;
+}
+
+/* A signal that stops the reply may interrupt a write to a slow reader: what is left is written all the same. */
 static void flush_out(struct script_output *o) {
-    if (!o->failed && fflush(stdout)) o->failed = errno ? errno : EIO;
+    size_t done = 0;
+    while (!o->failed && done < o->pending.len) {
+        ssize_t n = write(STDOUT_FILENO, o->pending.data + done, o->pending.len - done);
+        if (n >= 0) done += (size_t)n;
+        else if (errno != EINTR) o->failed = errno;
+    }
+    buf_clear(&o->pending);
 }
 
 void script_output_text(struct script_output *o, const char *text, size_t n) {

@@ -16,6 +16,7 @@ struct script_output {
     char separator;        /* after each answer: a newline, or NUL */
     size_t held_newlines;  /* at the end of the answer so far: written only when more follows, since one ends it */
     int failed;            /* errno of the first write to stdout that did not succeed, else 0; nothing is written after it */
+    struct buf pending;    /* on its way to stdout */
     struct buf notices;
     bool progress_shown;
     double progress_us;    /* when progress was last written */

@@ -12,7 +12,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <cJSON.h>
@@ -322,6 +324,36 @@ static void an_interrupt_keeps_the_partial_reply_and_ends_with_130(void **state)
     assert_int_equal(program_wait(pid, &err), 130);
     assert_non_null(strstr(buf_text(&out), "\"finish_reason\":\"cancel\""));
     assert_non_null(strstr(buf_text(&out), "{\"event\":\"end\",\"status\":130"));
+    buf_free(&out);
+    buf_free(&err);
+}
+
+/* Waits until the pipe takes no more, so that its writer is held up in the middle of a write. */
+static void wait_full(int fd) {
+    int held = 0, size = fcntl(fd, F_GETPIPE_SZ), same = 0;
+    for (int last = -1; same < 100; last = held) {
+        struct timespec ms = {.tv_nsec = 1000000};
+        nanosleep(&ms, NULL);
+        ioctl(fd, FIONREAD, &held);
+        same = held == last && held > size / 2 ? same + 1 : 0;
+    }
+}
+
+static void an_interrupt_loses_nothing_of_what_a_slow_reader_has_not_taken(void **state) {
+    (void)state;
+    struct buf out = {0}, err = {0};
+    int fd;
+    pid_t pid = program_start((const char *const[]){ENDLESS, "--jsonl", "-p", "x", NULL}, &fd);
+    wait_full(fd);
+    kill(pid, SIGINT);
+    read_until(fd, &out, "no such text");
+    close(fd);
+    assert_int_equal(program_wait(pid, &err), 130);
+    assert_non_null(strstr(buf_text(&out), "{\"event\":\"end\",\"status\":130"));
+    for (const char *p = buf_text(&out); *p; p = strchr(p, '\n') + 1) { /* whole lines to the end */
+        assert_memory_equal(p, "{\"event\":", 9);
+        assert_non_null(strchr(p, '\n'));
+    }
     buf_free(&out);
     buf_free(&err);
 }
@@ -658,6 +690,7 @@ int main(void) {
         cmocka_unit_test(jsonl_is_one_event_a_line_and_its_tokens_are_the_answer),
         cmocka_unit_test(a_closed_pipe_ends_with_141_and_silence),
         cmocka_unit_test(an_interrupt_keeps_the_partial_reply_and_ends_with_130),
+        cmocka_unit_test(an_interrupt_loses_nothing_of_what_a_slow_reader_has_not_taken),
         cmocka_unit_test(an_interrupted_reply_is_saved_as_far_as_it_came),
         cmocka_unit_test(an_interrupt_while_waiting_for_the_next_turn_ends_with_130),
         cmocka_unit_test(what_the_context_cannot_hold_ends_with_5),
