@@ -43,6 +43,7 @@ static void act(struct chat *c, unsigned todo) {
     if (todo & SLASH_SWITCHED) switch_conversation(c);
     if (todo & SLASH_SHOW) chat_show(c);
     if (todo & SLASH_CUT) chat_cut(c);
+    if (todo & SLASH_CUT && !conversation_n_turns(c->slash.conversation)) worker_clear(c->app->worker);
     say_printed(c);
     if (todo & SLASH_LOAD) chat_load(c);
     else if (todo & SLASH_SWITCHED) chat_restore(c);

@@ -438,6 +438,8 @@ static void a_message_refused_for_the_settings_goes_back_too(void **state) {
     assert_false(paths_is_file(path));
 }
 
+static bool is_empty(void) { return status.used == 0; }
+
 static void talk_past_the_bound(void) {
     until_idle();
     for (int i = 0; i < 8; i++) say("Tell me more about it");
@@ -453,6 +455,7 @@ static void talk_past_the_bound(void) {
     assert_int_equal(count(UI_USER), 0);
     see(UI_NOTICE, "is empty");
     assert_int_equal(context_begins, 0);
+    until(is_empty, "an empty cache");
 }
 
 static void where_the_context_begins_is_marked(void **state) {
@@ -479,8 +482,6 @@ static void a_chat_that_cannot_be_saved_goes_on_and_says_so(void **state) {
     assert_int_equal(chat(talk_unsaved, (const char *[]){"-n", "8", NULL}), 0);
     assert_int_equal(chat(talk_unsaved, (const char *[]){"-n", "8", "--continue", NULL}), 1);
 }
-
-static bool is_empty(void) { return status.used == 0; }
 
 static void regenerate(void) {
     until_idle();
