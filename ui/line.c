@@ -103,7 +103,14 @@ static int line_add(struct ui *u, uint64_t id, enum ui_role role, const char *te
     style(u, (enum theme_style)role);
     if (role != UI_ASSISTANT) put(l, theme_role_sign(role), strlen(theme_role_sign(role)));
     plain(u);
-    return put_text(u, text, strlen(text));
+    if (role != UI_NOTICE) return put_text(u, text, strlen(text));
+    int rc = 0;
+    for (size_t n; !rc && *text; text += n) { /* further lines begin where the first does, so that columns are columns */
+        n = strcspn(text, "\n") + (strchr(text, '\n') != NULL);
+        rc = put_text(u, text, n);
+        if (text[n]) put(l, "  ", 2);
+    }
+    return rc;
 }
 
 static int line_append(struct ui *u, uint64_t id, const char *text, size_t n) {
@@ -141,7 +148,9 @@ static void line_status(struct ui *u, enum ui_state before) {
     struct winsize size;
     int columns = ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 1 ? size.ws_col - 1 : 79;
     struct statusbar_line bar;
-    statusbar_format(&u->bar.st, columns, 0, &bar);
+    struct ui_status st = u->bar.st;
+    st.state = UI_IDLE; /* the line stays: that a snapshot is on its way will not be true for long */
+    statusbar_format(&st, columns, 0, &bar);
     put_line(u, THEME_MARK, bar.text);
     l->replied = false;
 }
