@@ -540,6 +540,7 @@ static void a_chat_streams_resizes_leaves_and_resumes(void **state) {
     (void)state;
     if (!start_kvetch(80, 24, "")) skip();
     tmux_see("idle");
+    tmux_see("> a message, or /help");
     tmux_see(" ctx 0/256 of 2048 ");
     say("Once upon a time");
     tmux_resize(40, 10);
@@ -626,8 +627,11 @@ static void the_plain_program_answers_and_gives_the_prompt_back(void **state) {
     (void)state;
     if (!start_kvetch(100, 24, "--plain")) skip();
     tmux_see(">");
+    say("/stats");
+    tmux_see("\n  cache in use  ");
     say("Once upon a time");
     tmux_see("> Once upon a time\n, there was a little girl named Lily. She loved to play outside in the park.");
+    tmux_see("idle ");
     tmux_see(" t/s");
     tmux_type("half");
     tmux_see("\n> half");

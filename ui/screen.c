@@ -92,6 +92,7 @@ static int screen_open(struct ui *u, const struct ui_options *o, struct err *e) 
     }
     paint_theme(u->theme);
     take_terminal(s);
+    snprintf(s->view.hint, sizeof s->view.hint, "a message, or /help");
     return 0;
 }
 
