@@ -86,7 +86,6 @@ static void write_row(struct conversation *c) {
         c->row_asked = true;
     } else if (!c->row_is_added && store_is_done(c->store, c->row_added)) {
         c->row_is_added = true;
-        c->row.id = store_conversation_id(c->store, c->row.id);
     }
     if (has_failed(c, c->row_updated)) c->row_updated = store_update_conversation(c->store, &c->row);
 }
@@ -209,7 +208,11 @@ void conversation_close(struct conversation *c) {
 
 /* ---- what it holds ------------------------------------------------------------------------------------------- */
 
-const struct store_conversation *conversation_row(const struct conversation *c) { return &c->row; }
+const struct store_conversation *conversation_row(struct conversation *c) {
+    int64_t id = c->row.id < 0 ? store_conversation_id(c->store, c->row.id) : 0;
+    if (id) c->row.id = id;
+    return &c->row;
+}
 
 size_t conversation_count(const struct conversation *c) { return c->n; }
 
@@ -270,7 +273,7 @@ int conversation_prompt(struct conversation *c, uint64_t fingerprint, const stru
 void conversation_begin_row(struct conversation *c) {
     if (!conversation_is_saved(c) || c->row_is_added) return;
     write_row(c);
-    if (!store_wait(c->store, c->row_added, NULL)) write_row(c); /* takes the id over */
+    store_wait(c->store, c->row_added, NULL);
 }
 
 int conversation_add_user(struct conversation *c, const char *text, size_t n, store_ticket *ticket, struct err *e) {

@@ -39,7 +39,7 @@ bool conversation_is_saved(const struct conversation *c); /* its changes go to a
 void conversation_close(struct conversation *c); /* the store may still be writing; NULL is fine */
 
 /* ---- what it holds ---- */
-const struct store_conversation *conversation_row(const struct conversation *c); /* id 0: not in the store (yet) */
+const struct store_conversation *conversation_row(struct conversation *c); /* id 0 or below: not in the store (yet) */
 size_t conversation_count(const struct conversation *c);
 /* Borrowed until the next change. The text of a reply that streams may lag by a second. */
 const struct store_message *conversation_message(const struct conversation *c, size_t i);
