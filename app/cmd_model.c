@@ -8,36 +8,66 @@
 #include "app/command.h"
 #include "app/json.h"
 #include "config/paths.h"
+#include "config/utf8.h"
 
 #define MAX_TEXT_BYTES ((size_t)1 << 30)
 
 /* ---- info ---------------------------------------------------------------------------------------------------- */
 
-static struct json *info_json(const struct model_info *i) {
-    struct json *j = json_object();
+/* One thing that info tells, under one name in text and JSON. */
+struct fact {
+    const char *name, *text; /* text NULL: a number, or, with is_text, unknown */
+    bool is_text;
+    double number;
+};
+#define FACT_TEXT(name, value) {name, value, true, 0}
+#define FACT_NUMBER(name, value) {name, NULL, false, (double)(value)}
+
+static void tell_facts(const struct model_info *i, void (*tell)(void *out, const struct fact *f), void *out) {
     char fingerprint[20];
     snprintf(fingerprint, sizeof fingerprint, "%016llx", (unsigned long long)i->fingerprint);
-    json_add_string(j, "path", i->path);
-    json_add_string(j, "name", i->name);
-    json_add_string(j, "arch", i->arch);
-    json_add_string(j, "type", i->type);
-    json_add_number(j, "params", (double)i->n_params);
-    json_add_number(j, "file_bytes", (double)i->file_bytes);
-    json_add_number(j, "weight_bytes", (double)i->weight_bytes);
-    json_add_number(j, "layers", i->n_layers);
-    json_add_number(j, "embd", i->n_embd);
-    json_add_number(j, "ff", i->n_ff);
-    json_add_number(j, "heads", i->n_heads);
-    json_add_number(j, "kv_heads", i->n_kv_heads);
-    json_add_number(j, "head_dim", i->head_dim);
-    json_add_number(j, "vocab", i->n_vocab);
-    json_add_number(j, "ctx_train", i->n_ctx_train);
-    json_add_string(j, "vocab_model", i->vocab_model);
-    json_add_string(j, "vocab_pre", i->vocab_pre);
-    json_add_string(j, "template", i->template_name);
-    json_add_number(j, "rope_base", i->rope_base);
-    json_add_string(j, "rope_scaling", i->rope_scaling);
-    json_add_string(j, "fingerprint", fingerprint);
+    const struct fact facts[] = {
+        FACT_TEXT("path", i->path), FACT_TEXT("name", i->name), FACT_TEXT("arch", i->arch), FACT_TEXT("type", i->type),
+        FACT_NUMBER("params", i->n_params), FACT_NUMBER("file_bytes", i->file_bytes), FACT_NUMBER("weight_bytes", i->weight_bytes),
+        FACT_NUMBER("layers", i->n_layers), FACT_NUMBER("embd", i->n_embd), FACT_NUMBER("ff", i->n_ff), FACT_NUMBER("heads", i->n_heads),
+        FACT_NUMBER("kv_heads", i->n_kv_heads), FACT_NUMBER("head_dim", i->head_dim), FACT_NUMBER("vocab", i->n_vocab),
+        FACT_NUMBER("ctx_train", i->n_ctx_train), FACT_TEXT("vocab_model", i->vocab_model), FACT_TEXT("vocab_pre", i->vocab_pre),
+        FACT_TEXT("template", i->template_name), FACT_NUMBER("rope_base", i->rope_base), FACT_TEXT("rope_scaling", i->rope_scaling),
+        FACT_TEXT("fingerprint", fingerprint), FACT_TEXT("cannot_run", i->cannot_run),
+    };
+    for (size_t k = 0; k < sizeof facts / sizeof *facts; k++) tell(out, &facts[k]);
+}
+
+static void fact_json(void *out, const struct fact *f) {
+    if (f->is_text) json_add_string(out, f->name, f->text);
+    else json_add_number(out, f->name, f->number);
+}
+
+static void fact_line(void *out, const struct fact *f) {
+    if (f->is_text && !f->text) return;
+    buf_printf(out, "%-12s ", f->name);
+    if (f->is_text) utf8_add_line(f->text, out);
+    else buf_printf(out, "%.15g", f->number);
+    buf_add_char(out, '\n');
+}
+
+/* Numbers and bools as such, strings whole, lists as the text shows them. */
+static struct json *metadata_json(const struct model *m) {
+    struct json *j = json_object();
+    for (size_t i = 0; i < model_n_keys(m); i++) {
+        struct buf name = {0}, value = {0};
+        bool is_text;
+        char *end;
+        if (model_get_key(m, i, &name, &value, &is_text)) json_add(j, NULL, NULL); /* no memory: printing will say so */
+        const char *text = buf_text(&value);
+        double x = strtod(text, &end);
+        if (is_text) json_add_text(j, buf_text(&name), text, value.len);
+        else if (!strcmp(text, "true") || !strcmp(text, "false")) json_add_bool(j, buf_text(&name), *text == 't');
+        else if (end != text && !*end) json_add_number(j, buf_text(&name), x);
+        else json_add_text(j, buf_text(&name), text, value.len);
+        buf_free(&name);
+        buf_free(&value);
+    }
     return j;
 }
 
@@ -46,13 +76,17 @@ int cmd_info(struct app *a, const struct command_args *args, struct err *e) {
     int rc = args->n_words ? settings_set(a->settings, SET_MODEL, args->word[0], ORIGIN_FLAG, "argument", e) : 0;
     struct model *m = NULL;
     struct buf b = {0};
-    if (!rc) rc = command_open_model(a, false, &m, e);
+    struct model_info info;
+    if (!rc) rc = command_open_model(a, &(struct model_options){.describe = true}, &m, e);
+    if (!rc) model_get_info(m, &info);
     if (!rc && settings_bool(a->settings, SET_JSON)) {
-        struct model_info info;
-        model_get_info(m, &info);
-        struct json *j = info_json(&info);
+        struct json *j = json_object();
+        tell_facts(&info, fact_json, j);
+        json_add(j, "metadata", metadata_json(m));
         rc = command_print_json(j, e);
     } else if (!rc) {
+        tell_facts(&info, fact_line, &b);
+        buf_add_char(&b, '\n');
         rc = model_describe(m, args->flag[0] != NULL, &b, e);
         if (!rc) rc = command_print(&b, e);
     }
@@ -78,7 +112,7 @@ int cmd_tokenize(struct app *a, const struct command_args *args, struct err *e) 
     struct model *m = NULL;
     struct buf text = {0}, line = {0};
     struct tokens t = {0};
-    int rc = command_open_model(a, true, &m, e);
+    int rc = command_open_model(a, &(struct model_options){.vocab_only = true}, &m, e);
     if (!rc) rc = read_stdin(&text, e);
     if (!rc) rc = model_tokenize(m, buf_text(&text), text.len, args->flag[0] != NULL, false, &t, e);
     if (!rc && settings_bool(a->settings, SET_JSON)) {
@@ -155,7 +189,7 @@ int cmd_logits(struct app *a, const struct command_args *args, struct err *e) {
     if (!args->flag[0]) return err_set(e, ERR_USAGE, "logits needs -o FILE, where the rows go");
     if (!args->n_words) return err_set(e, ERR_USAGE, "logits needs token ids");
     struct model *m = NULL;
-    int rc = command_open_model(a, false, &m, e);
+    int rc = command_open_model(a, NULL, &m, e);
     if (!rc) rc = compute_rows(a, m, args, args->flag[0], e);
     model_close(m);
     return rc;

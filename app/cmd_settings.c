@@ -15,7 +15,7 @@
 /* A bound of 0 stands for what the model was trained for. Where there is no model that can be asked, 0 stays. */
 static void take_bound_of_model(struct app *a) {
     struct model *m = NULL;
-    if (settings_int(a->settings, SET_BOUND) || command_open_model(a, false, &m, NULL)) return;
+    if (settings_int(a->settings, SET_BOUND) || command_open_model(a, NULL, &m, NULL)) return;
     struct model_info info;
     struct buf cells = {0};
     model_get_info(m, &info);

@@ -61,11 +61,10 @@ int command_check_settings(const struct command *c, const struct settings *s, st
     return 0;
 }
 
-int command_open_model(struct app *a, bool vocab_only, struct model **m, struct err *e) {
-    const struct model_options o = {.vocab_only = vocab_only};
+int command_open_model(struct app *a, const struct model_options *o, struct model **m, struct err *e) {
     char *path;
     int rc = app_find_model(a, &path, e);
-    if (!rc) rc = model_open(m, path, &o, e);
+    if (!rc) rc = model_open(m, path, o, e);
     free(path);
     return rc;
 }

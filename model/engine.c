@@ -1,6 +1,7 @@
 /* engine: the model side of engine.h: opening a file, its description, its tokens, its template. */
 #include "model/engine.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -85,24 +86,47 @@ static int read_template(struct model *m, struct err *e) {
     return rc;
 }
 
+static int open_tokens(struct model *m, struct err *e) {
+    int rc = vocab_open(&m->vocab, m->gguf, e);
+    return rc ? rc : read_template(m, e);
+}
+
+static int open_weights(struct model *m, struct err *e) {
+    if (!m->gguf->n_tensors) return err_set(e, ERR_FILE, "%s: this file holds a vocabulary and no weights", m->gguf->path);
+    int rc = weights_read(&m->weights, m->gguf, vocab_size(m->vocab), e);
+    return rc ? rc : rope_read(&m->rope, m->gguf, &m->weights, e);
+}
+
+/* Keeps what there is to look at, and why there is no more. */
+static int keep_unusable(struct model *m, struct err *e) {
+    rope_free(&m->rope);
+    weights_free(&m->weights);
+    m->cannot_run = strdup(e->text);
+    if (!m->cannot_run) return err_set(e, ERR_MEMORY, "no memory to open %s", m->gguf->path);
+    *e = (struct err){0};
+    return 0;
+}
+
 int model_open(struct model **out, const char *path, const struct model_options *o, struct err *e) {
+    static const struct model_options whole = {0};
+    struct err own;
+    if (!o) o = &whole;
+    if (!e) e = &own;
     *out = NULL;
     struct model *m = calloc(1, sizeof *m);
     if (!m) return err_set(e, ERR_MEMORY, "no memory to open %s", path);
-    int rc;
-    if ((rc = gguf_open(&m->gguf, path, e))) goto out;
-    if ((rc = read_names(m, e))) goto out;
-    if ((rc = vocab_open(&m->vocab, m->gguf, e))) goto out;
-    if ((rc = read_template(m, e))) goto out;
+    int rc = gguf_open(&m->gguf, path, e);
+    if (!rc) rc = read_names(m, e);
+    if (rc) goto out;
     for (size_t i = 0; i < m->gguf->n_tensors; i++) {
         const struct gguf_tensor *t = &m->gguf->tensor[i];
         m->n_params += t->dim[0] * t->dim[1] * t->dim[2] * t->dim[3];
         m->weight_bytes += t->bytes;
     }
     m->fingerprint = fingerprint(m->gguf);
-    if (o && o->vocab_only) goto out;
-    if ((rc = weights_read(&m->weights, m->gguf, vocab_size(m->vocab), e))) goto out;
-    rc = rope_read(&m->rope, m->gguf, &m->weights, e);
+    rc = open_tokens(m, e);
+    if (!rc && !o->vocab_only) rc = open_weights(m, e);
+    if (rc == ERR_FILE && o->describe) rc = keep_unusable(m, e);
 out:
     if (rc)
         model_close(m);
@@ -120,10 +144,30 @@ void model_close(struct model *m) {
     free(m->name);
     free(m->arch_name);
     free(m->type_name);
+    free(m->cannot_run);
     free(m);
 }
 
 /* ---- describing ---------------------------------------------------------------------------------------------- */
+
+/* The sizes of a file that cannot be run, as far as its metadata names them. */
+static void guess_info(const struct model *m, struct model_info *info) {
+    const struct {
+        const char *name;
+        uint32_t *place;
+    } sizes[] = {{"block_count", &info->n_layers},          {"embedding_length", &info->n_embd},
+                 {"feed_forward_length", &info->n_ff},      {"attention.head_count", &info->n_heads},
+                 {"attention.head_count_kv", &info->n_kv_heads}, {"attention.key_length", &info->head_dim},
+                 {"context_length", &info->n_ctx_train}};
+    char key[160];
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+        uint64_t n = 0;
+        snprintf(key, sizeof key, "%s.%s", m->arch_name, sizes[i].name);
+        if (!gguf_uint(m->gguf, key, &n, NULL) && n <= UINT32_MAX) *sizes[i].place = (uint32_t)n;
+    }
+    snprintf(key, sizeof key, "%s.rope.freq_base", m->arch_name);
+    gguf_real(m->gguf, key, &info->rope_base, NULL);
+}
 
 void model_get_info(const struct model *m, struct model_info *info) {
     static const char *const template_names[] = {
@@ -143,15 +187,21 @@ void model_get_info(const struct model *m, struct model_info *info) {
         .n_heads = s->n_heads,
         .n_kv_heads = s->n_kv_heads,
         .head_dim = s->head_dim_k,
-        .n_vocab = vocab_size(m->vocab),
         .n_ctx_train = s->n_ctx_train,
-        .vocab_model = vocab_model(m->vocab),
-        .vocab_pre = vocab_pre(m->vocab),
         .template_name = template_names[m->format.kind],
         .fingerprint = m->fingerprint,
         .rope_base = m->rope.base,
-        .rope_scaling = m->rope.scaling ? m->rope.scaling : "none",
+        .cannot_run = m->cannot_run,
     };
+    if (m->vocab) {
+        info->n_vocab = vocab_size(m->vocab);
+        info->vocab_model = vocab_model(m->vocab);
+        info->vocab_pre = vocab_pre(m->vocab);
+    }
+    if (m->weights.arch)
+        info->rope_scaling = m->rope.scaling ? m->rope.scaling : "none";
+    else
+        guess_info(m, info);
 }
 
 #define SHOWN_BYTES 60u /* of a string */
@@ -165,9 +215,15 @@ static int describe_text(struct buf *out, struct gguf_text t, const char *mark) 
     n -= utf8_incomplete(t.p, n);
     int rc = utf8_stream_add(&clean, t.p, n, &line);
     if (!rc) rc = utf8_stream_end(&clean, &line);
-    for (size_t i = 0; i < line.len; i++)
-        if (line.data[i] == '\n' || line.data[i] == '\t') line.data[i] = ' ';
-    if (!rc) rc = buf_printf(out, "%s%s%s%s", mark, buf_text(&line), mark, n < t.n ? "..." : "");
+    if (!rc) buf_add_text(out, mark);
+    for (size_t i = 0; !rc && i < line.len; i++) {
+        char c = line.data[i];
+        if (c == '\n') buf_add_text(out, "\\n");
+        else if (c == '\t') buf_add_text(out, "\\t");
+        else if (*mark && (c == '"' || c == '\\')) buf_printf(out, "\\%c", c);
+        else buf_add_char(out, c);
+    }
+    if (!rc) rc = buf_printf(out, "%s%s", mark, n < t.n ? "..." : "");
     buf_free(&line);
     return rc;
 }
@@ -206,6 +262,21 @@ static void describe_tensor(struct buf *out, const struct gguf_tensor *t) {
         buf_printf(out, " %s\n", type);
     else
         buf_printf(out, " type %u\n", t->type_id);
+}
+
+size_t model_n_keys(const struct model *m) { return m->gguf->n_kv; }
+
+int model_get_key(const struct model *m, size_t i, struct buf *name, struct buf *value, bool *text) {
+    const struct gguf_kv *kv = &m->gguf->kv[i];
+    *text = kv->type == GGUF_STRING;
+    describe_text(name, kv->key, "");
+    if (*text) {
+        struct gguf_text t = gguf_item_text(kv, 0);
+        buf_add(value, t.p, t.n);
+    } else {
+        describe_value(value, kv);
+    }
+    return name->failed || value->failed ? ERR_MEMORY : 0;
 }
 
 int model_describe(const struct model *m, bool verbose, struct buf *out, struct err *e) {

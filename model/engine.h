@@ -23,6 +23,7 @@ struct model;
 
 struct model_options {
     bool vocab_only;   /* tokenizer alone: any architecture, no weights needed */
+    bool describe;     /* to be looked at: also a file that cannot be run, see model_info.cannot_run */
 };
 /* Maps and checks the file. ERR_FILE: one line that names file, field, found and expected. */
 int model_open(struct model **out, const char *path, const struct model_options *o, struct err *e);
@@ -37,8 +38,13 @@ struct model_info {
     const char *template_name;       /* "chatml", "none", "unknown" */
     uint64_t fingerprint;            /* architecture, tensor table, metadata and sampled weights (not the path) */
     double rope_base; const char *rope_scaling; /* "none", "linear", "llama3", "yarn" */
+    const char *cannot_run;          /* why no session can be opened; NULL: it can */
 };
-void model_get_info(const struct model *m, struct model_info *info); /* strings live as long as the model */
+/* Strings live as long as the model. Of a file that cannot be run: what its metadata says, numbers it lacks being 0 and strings NULL. */
+void model_get_info(const struct model *m, struct model_info *info);
+size_t model_n_keys(const struct model *m);
+/* Appends name and value of one key of the metadata; the value as model_describe has it, but a string whole, as it is, and *text true. */
+int model_get_key(const struct model *m, size_t i, struct buf *name, struct buf *value, bool *text);
 /* Metadata and tensors as text, one line each, for `info`. verbose: tensors too. */
 int model_describe(const struct model *m, bool verbose, struct buf *out, struct err *e);
 

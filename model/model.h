@@ -13,12 +13,13 @@
 
 struct model {
     struct gguf *gguf;
-    struct vocab *vocab;
+    struct vocab *vocab;    /* NULL only where cannot_run is set */
     struct weights weights; /* empty (arch NULL) where only the vocabulary was asked for */
     struct rope rope;
     struct template_format format;
     uint64_t n_params, weight_bytes, fingerprint;
     char *name, *arch_name, *type_name; /* owned */
+    char *cannot_run;                   /* owned: why vocabulary or weights are missing; NULL: they are not, or were not asked for */
 };
 
 #endif

@@ -74,7 +74,31 @@ static void info_tells_what_the_file_holds(void **state) {
     RUN(&r, "info", model);
     assert_int_equal(r.status, 0);
     assert_non_null(strstr(buf_text(&r.out), "llama.context_length"));
+    assert_non_null(strstr(buf_text(&r.out), "\nfingerprint "));
+    assert_null(strstr(buf_text(&r.out), "cannot_run"));
     program_run_free(&r);
+    j = JSON(NULL, "info", model, "--json");
+    assert_true(cJSON_IsNull(cJSON_GetObjectItem(j, "cannot_run")));
+    assert_int_equal(number_of(cJSON_GetObjectItem(j, "metadata"), "llama.context_length"), 2048);
+    assert_string_equal(text_of(cJSON_GetObjectItem(j, "metadata"), "general.architecture"), "llama");
+    cJSON_Delete(j);
+}
+
+static void info_shows_what_cannot_be_run_and_says_why(void **state) {
+    (void)state;
+    char *vocab = support_data("vocab/qwen2.gguf");
+    if (!vocab) skip();
+    struct program_run r;
+    RUN(&r, "info", vocab);
+    assert_int_equal(r.status, 0);
+    assert_non_null(strstr(buf_text(&r.out), "this file holds a vocabulary and no weights\n"));
+    assert_non_null(strstr(buf_text(&r.out), "\nqwen2.block_count = 24\n"));
+    program_run_free(&r);
+    RUN(&r, "-m", vocab, "-p", "x");
+    assert_int_equal(r.status, 3);
+    assert_non_null(strstr(buf_text(&r.err), "this file holds a vocabulary and no weights\n"));
+    program_run_free(&r);
+    free(vocab);
 }
 
 static void tokenize_prints_ids_on_one_line(void **state) {
@@ -474,6 +498,7 @@ static void the_manual_page_names_every_command_setting_and_slash_command(void *
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(info_tells_what_the_file_holds),
+        cmocka_unit_test(info_shows_what_cannot_be_run_and_says_why),
         cmocka_unit_test(tokenize_prints_ids_on_one_line),
         cmocka_unit_test(logits_writes_a_row_for_each_token),
         cmocka_unit_test(bench_reports_every_test_with_its_figures),
