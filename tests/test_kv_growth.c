@@ -52,6 +52,42 @@ static void an_arena_grows_without_moving_and_shrinks_to_zeros(void **state) {
     }
 }
 
+/* The kernel's flags of the mapping that holds p (proc(5), VmFlags), "" where it does not tell. */
+static void mapping_flags(const void *p, char flags[512]) {
+    FILE *f = fopen("/proc/self/smaps", "r");
+    char line[512];
+    bool in = false;
+    *flags = 0;
+    while (f && fgets(line, sizeof line, f)) {
+        unsigned long from, to;
+        if (sscanf(line, "%lx-%lx ", &from, &to) == 2) in = from <= (uintptr_t)p && (uintptr_t)p < to;
+        if (in && !strncmp(line, "VmFlags:", 8)) strcpy(flags, line + 8);
+    }
+    if (f) fclose(f);
+}
+
+static void every_part_of_an_arena_stays_out_of_forks_and_dumps_and_is_accounted_for(void **state) {
+    (void)state;
+    for (int reserve = 0; reserve < 2; reserve++) {
+        struct kv_arena a;
+        char flags[512];
+        assert_int_equal(kv_arena_open(&a, MIB, 64, reserve), 0);
+        static const uint32_t size[] = {2, 10, 40, 6, 20}; /* grown, shrunk, grown again */
+        for (size_t i = 0; i < sizeof size / sizeof *size; i++) {
+            kv_arena_uncommit(&a, size[i]);
+            assert_int_equal(kv_arena_commit(&a, size[i]), 0);
+            size_t end = (reserve ? 64 : size[i]) * MIB;
+            for (size_t at = 0; at < end; at += MIB) {
+                mapping_flags(a.base + at, flags);
+                if (!*flags) skip();
+                assert_true(strstr(flags, " dc") && strstr(flags, " dd")); /* MADV_DONTFORK, MADV_DONTDUMP */
+                assert_null(strstr(flags, " nr"));                         /* MAP_NORESERVE */
+            }
+        }
+        kv_arena_close(&a);
+    }
+}
+
 static void a_larger_reservation_takes_the_contents_along(void **state) {
     (void)state;
     struct kv_arena a;
@@ -421,6 +457,7 @@ static void the_room_is_what_the_tightest_limit_leaves(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(an_arena_grows_without_moving_and_shrinks_to_zeros),
+        cmocka_unit_test(every_part_of_an_arena_stays_out_of_forks_and_dumps_and_is_accounted_for),
         cmocka_unit_test(a_larger_reservation_takes_the_contents_along),
         cmocka_unit_test(an_impossible_size_is_refused),
         cmocka_unit_test(each_policy_grows_by_its_steps_inside_the_call),
