@@ -194,6 +194,7 @@ int chat_run(struct app *a) {
     int rc = open_store(&c, &not_saved, &e);
     if (!rc) rc = open_conversation(&c, &missing, &e);
     if (!rc) rc = check_model(&c, &e);
+    if (rc && missing.code && !settings_text(a->settings, SET_MODEL)) e = missing; /* why there is no model */
     if (!rc) rc = app_start(a, &e);
     if (!rc) rc = run(&c, &not_saved, &missing, &e);
     chat_free(&c);
