@@ -189,9 +189,8 @@ void chat_refresh(struct chat *c) {
     check_saving(c);
     bool loaded = worker_get_stats(c->app->worker, &s);
     const struct store_conversation *row = conversation_row(c->slash.conversation);
-    const char *k = settings_text(c->app->settings, SET_TYPE_K), *v = settings_text(c->app->settings, SET_TYPE_V);
     struct buf type = {0}, name = {0};
-    buf_printf(&type, strcmp(k, v) ? "%s/%s" : "%s", k, v);
+    if (loaded) buf_printf(&type, strcmp(s.type_k, s.type_v) ? "%s/%s" : "%s", s.type_k, s.type_v);
     if (*row->title) buf_add_text(&name, row->title);
     else if (row->id > 0) buf_printf(&name, "#%lld", (long long)row->id);
     struct ui_status st = {.state = state_of(c, now), .used = s.kv.used, .committed = s.kv.committed, .bound = s.kv.bound,

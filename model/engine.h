@@ -172,6 +172,7 @@ struct session_stats {
     double prefill_tps, decode_tps;    /* of the last reply, or of the running one */
     int n_threads;
     const char *isa;
+    const char *type_k, *type_v;       /* of the cache, as their types are called */
 };
 void session_get_stats(struct session *s, struct session_stats *st); /* any thread */
 

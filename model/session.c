@@ -398,9 +398,12 @@ const char *finish_name(enum finish_reason f) {
 /* ---- figures ------------------------------------------------------------------------------------------------- */
 
 void session_get_stats(struct session *s, struct session_stats *st) {
+    const struct kv_layout *cache = kv_get_layout(s->kv); /* fixed when it was opened */
     *st = (struct session_stats){.weight_mapped_bytes = s->model->gguf->map_bytes,
                                  .n_threads = pool_threads(s->pool),
-                                 .isa = cpu_isa_name(cpu_isa())};
+                                 .isa = cpu_isa_name(cpu_isa()),
+                                 .type_k = cache->type_k->name,
+                                 .type_v = cache->type_v->name};
     kv_get_stats(s->kv, &st->kv);
     pthread_mutex_lock(&s->lock);
     st->weight_resident_bytes = residency_get(&s->residency, session_now_us());

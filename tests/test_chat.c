@@ -522,6 +522,30 @@ static void leaving_in_mid_reply_keeps_what_was_written(void **state) {
     expect_stored("s|u:" LONG "|a+~!|");
 }
 
+static const char *short_lived;
+
+static void change_a_model_that_has_gone(void) {
+    until_idle();
+    assert_int_equal(unlink(short_lived), 0);
+    say("/set type_k f32");
+    see(UI_ERROR, "no such file");
+    assert_string_equal(status_type, "f16"); /* what the cache is, not what it was to be */
+    say("Tom");
+    assert_int_equal(count(UI_ASSISTANT), 1);
+}
+
+static void a_model_file_that_vanishes_stays_loaded_and_the_bar_tells_of_it(void **state) {
+    (void)state;
+    char path[300];
+    snprintf(path, sizeof path, "%s", support_folder_path("model.gguf"));
+    short_lived = path;
+    char *whole = realpath("tests/vectors/llama-f32.gguf", NULL);
+    assert_non_null(whole);
+    assert_int_equal(symlink(whole, path), 0);
+    free(whole);
+    assert_int_equal(chat(change_a_model_that_has_gone, (const char *[]){"-m", path, "-n", "8", NULL}), 0);
+}
+
 static void never(void) { fail_msg("the screen was opened"); }
 static void wait_for_the_end(void) {
     while (!paper.leaving) {
@@ -558,6 +582,7 @@ int main(void) {
         TEST(a_chat_that_cannot_be_saved_goes_on_and_says_so),
         TEST(commands_change_what_is_shown),
         TEST(leaving_in_mid_reply_keeps_what_was_written),
+        TEST(a_model_file_that_vanishes_stays_loaded_and_the_bar_tells_of_it),
         TEST(what_is_not_there_ends_the_chat_with_its_status),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
