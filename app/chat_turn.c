@@ -130,8 +130,8 @@ static bool snapshot_path(const struct chat *c, struct buf *path) {
 
 void chat_restore(struct chat *c) {
     struct buf path = {0};
-    if (conversation_n_turns(conversation(c)) && snapshot_path(c, &path)) {
-        if (paths_is_file(buf_text(&path))) c->restore = worker_restore(c->app->worker, buf_text(&path));
+    if (conversation_n_turns(conversation(c))) {
+        if (snapshot_path(c, &path) && paths_is_file(buf_text(&path))) c->restore = worker_restore(c->app->worker, buf_text(&path));
         else chat_say(c, UI_NOTICE, "no snapshot of the cache: your next message has the conversation read again");
     }
     buf_free(&path);

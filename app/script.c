@@ -339,7 +339,10 @@ static int switch_conversation(struct script *s, struct err *e) {
     struct worker_event last = {0};
     int rc = finish_request(s, worker_clear(s->app->worker), &last, e);
     worker_event_free(&last);
-    return !rc && s->saving && conversation_n_turns(s->slash.conversation) ? restore(s, e) : rc;
+    if (rc || !conversation_n_turns(s->slash.conversation)) return rc;
+    if (s->saving) return restore(s, e);
+    script_output_notice(&s->out, "the conversation is read again");
+    return 0;
 }
 
 /* Keeps the cache of a saved conversation. Where that fails the conversation is still whole. */

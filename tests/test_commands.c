@@ -180,6 +180,11 @@ static void bench_reports_every_test_with_its_figures(void **state) {
         }
         assert_string_equal(text_of(row, "model"), "llama");
         assert_int_equal(number_of(row, "threads"), 1);
+        if (!strcmp(text_of(row, "test"), "growth")) { /* its own cost, by the cache's clock of whole microseconds: no difference of two steps */
+            double us = number_of(row, "us");
+            assert_true(us >= 0 && us == (double)(long)us);
+        }
+        if (!strcmp(text_of(row, "test"), "shift")) assert_true(number_of(row, "us") >= 0);
         if (!strcmp(text_of(row, "test"), "shift")) assert_int_equal(number_of(row, "n"), 256); /* half of 512 */
     }
     static const size_t ROWS[N_PROMISES] = {1, 2, 2, 2, 1, 2 /* 256 to 512 to 1024 */, 1, 1, 1, 2};
@@ -196,6 +201,19 @@ static void bench_refuses_what_is_no_depth_and_no_test(void **state) {
     for (size_t i = 0; i < 4; i++) {
         RUN(&r, "bench", "-m", model, WRONG[i][0], WRONG[i][1]);
         assert_int_equal(r.status, 2);
+        program_run_free(&r);
+    }
+}
+
+static void a_command_without_its_model_ends_with_2(void **state) {
+    (void)state;
+    static const char *const COMMAND[][5] = {{"info"}, {"tokenize"}, {"logits", "-o", "rows.f32", "1"}, {"bench"}};
+    for (size_t i = 0; i < 4; i++) {
+        struct program_run r;
+        program_run(&r, "x", 1, COMMAND[i]);
+        assert_int_equal(r.status, 2);
+        assert_int_equal(r.out.len, 0);
+        assert_non_null(strstr(buf_text(&r.err), "-m FILE"));
         program_run_free(&r);
     }
 }
@@ -372,7 +390,7 @@ static void flags_of_which_one_would_be_dropped_are_refused(void **state) {
     REFUSED("--name and no_save (", "-p", "x", "--name", "b");
     struct program_run r; /* what the flags take back contradicts nothing; there is no model */
     RUN(&r, "-p", "x", "--name", "b", "--no-save=false", "-sysf", "/dev/null");
-    assert_int_equal(r.status, 3);
+    assert_non_null(strstr(buf_text(&r.err), "no model"));
     program_run_free(&r);
     remove(support_folder_path("kvetch/config.yaml"));
 }
@@ -503,6 +521,7 @@ int main(void) {
         cmocka_unit_test(logits_writes_a_row_for_each_token),
         cmocka_unit_test(bench_reports_every_test_with_its_figures),
         cmocka_unit_test(bench_refuses_what_is_no_depth_and_no_test),
+        cmocka_unit_test(a_command_without_its_model_ends_with_2),
         cmocka_unit_test(list_without_a_store_is_empty_and_makes_none),
         cmocka_unit_test(list_of_a_folder_that_is_none_ends_with_3),
         cmocka_unit_test(list_and_a_turn_name_the_conversation_alike),

@@ -231,6 +231,16 @@ static void slash_commands_are_obeyed_only_where_they_were_asked_for(void **stat
     assert_refused(&r, 2);
 }
 
+static void a_setting_that_has_the_conversation_read_again_says_so(void **state) {
+    (void)state;
+    struct program_run r;
+    static const char in[] = "x\n/set threads 1\ny\n";
+    RUN(&r, in, sizeof in - 1, MODEL, "-n", "2", "--turns", "--commands");
+    assert_int_equal(r.status, 0);
+    assert_non_null(strstr(buf_text(&r.err), "the conversation is read again\n"));
+    program_run_free(&r);
+}
+
 static void taking_back_a_turn_leaves_the_prompt_before_it(void **state) {
     (void)state;
     static const char in[] = "Once\nTwo\n/undo\nThree\n";
@@ -448,13 +458,13 @@ static void wrong_usage_ends_with_2(void **state) {
     assert_refused(&r, 2); /* no prompt at all */
     RUN(&r, "", 0, MODEL);
     assert_refused(&r, 2);
+    RUN(&r, NULL, 0, "-p", "x");
+    assert_refused(&r, 2); /* no model is named */
 }
 
 static void a_file_that_is_no_model_ends_with_3(void **state) {
     (void)state;
     struct program_run r;
-    RUN(&r, NULL, 0, "-p", "x");
-    assert_refused(&r, 3); /* none is named */
     RUN(&r, NULL, 0, "-m", support_folder_path("missing.gguf"), "-p", "x");
     assert_refused(&r, 3);
     RUN(&r, NULL, 0, "-m", support_folder_path(""), "-p", "x");
@@ -685,6 +695,7 @@ int main(void) {
         cmocka_unit_test(turns_are_answered_in_order_and_ended_by_their_separator),
         cmocka_unit_test(the_turns_of_one_conversation_know_what_came_before),
         cmocka_unit_test(slash_commands_are_obeyed_only_where_they_were_asked_for),
+        cmocka_unit_test(a_setting_that_has_the_conversation_read_again_says_so),
         cmocka_unit_test(taking_back_a_turn_leaves_the_prompt_before_it),
         cmocka_unit_test(json_has_the_promised_fields),
         cmocka_unit_test(jsonl_is_one_event_a_line_and_its_tokens_are_the_answer),
