@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "app/chat_parts.h"
+#include "app/opening.h"
 #include "app/process.h"
 #include "app/report.h"
 #include "app/snapshots.h"
@@ -177,7 +178,9 @@ static void note_model(struct chat *c) {
 }
 
 static void on_loaded(struct chat *c, const struct err *e) {
+    struct err does_not_fit = {0};
     c->load = 0;
+    if (!e && opening_check_system(c->app, conversation(c), &does_not_fit)) e = &does_not_fit;
     if (e && c->is_opening) {
         c->fatal = *e;
         ui_leave(c->ui);

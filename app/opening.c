@@ -69,3 +69,10 @@ int opening_resume(struct app *a, int64_t id, struct conversation **out, struct 
     }
     return rc;
 }
+
+int opening_check_system(struct app *a, const struct conversation *c, struct err *e) {
+    struct session_options o;
+    const struct store_message *system = conversation_message(c, 0);
+    int rc = options_session(a->settings, &o, e);
+    return rc ? rc : session_check_system(worker_model(a->worker), &o, system->text, system->n_text, e);
+}

@@ -19,4 +19,7 @@ int opening_new(struct app *a, const char *title, struct conversation **out, str
 /* A saved one; a system prompt that the command line gives replaces its own. */
 int opening_resume(struct app *a, int64_t id, struct conversation **out, struct err *e);
 
+/* Whether its system prompt fits the loaded model's context as the settings have it. See session_check_system. */
+int opening_check_system(struct app *a, const struct conversation *c, struct err *e);
+
 #endif

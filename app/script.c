@@ -316,7 +316,7 @@ static int load(struct script *s, struct err *e) {
     s->fingerprint = info.fingerprint;
     if (o.bound > info.n_ctx_train)
         script_output_notice(&s->out, "the bound of %u cells is beyond the %u tokens this model was trained for", o.bound, info.n_ctx_train);
-    return 0;
+    return opening_check_system(s->app, s->slash.conversation, e);
 }
 
 /* Takes up the cache where the conversation was left. A cache that cannot be used costs time only: said, not an error. */

@@ -114,6 +114,9 @@ struct kv_plan {
  * prompt does not fit; the sequence is as it was. ERR_USAGE: kept part larger than half the bound. ERR_MEMORY. */
 int kv_sync(struct kv *c, int seq, const struct kv_prompt *p, struct kv_plan *plan, struct err *e);
 
+/* Whether a cache of this bound can keep so many tokens: ERR_USAGE where they are more than half of it and the mode evicts. */
+int kv_check_keep(enum kv_evict mode, uint32_t bound, size_t n_keep, struct err *e);
+
 /* Token indices of a sequence's conversation that have left the context, in order, merged. Borrowed until the next call
  * that changes the sequence. */
 size_t kv_left(const struct kv *c, int seq, const struct kv_range **ranges);

@@ -42,12 +42,12 @@ static int check_type(const struct num_type *t, uint32_t head_dim, const char *w
 static int check_config(const struct kv_config *g, struct err *e) {
     if (g->bound < KV_MIN_BOUND)
         return err_set(e, ERR_USAGE, "a context of %u cells is too small; the least is %u", g->bound, KV_MIN_BOUND);
-    if (g->evict != KV_EVICT_STOP && g->keep > g->bound / 2)
-        return err_set(e, ERR_USAGE, "a kept part of %u cells is larger than half the bound of %u", g->keep, g->bound);
+    int rc = kv_check_keep(g->evict, g->bound, g->keep, e);
+    if (rc) return rc;
     if (g->evict_free < 0 || g->evict_free > 1)
         return err_set(e, ERR_USAGE, "an eviction cannot free a share of %g; it is more than 0 and at most 1",
                        g->evict_free);
-    int rc = check_type(g->type_k, g->head_dim_k, "keys", e);
+    rc = check_type(g->type_k, g->head_dim_k, "keys", e);
     return rc ? rc : check_type(g->type_v, g->head_dim_v, "values", e);
 }
 

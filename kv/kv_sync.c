@@ -7,6 +7,11 @@
 
 #include "kv/kv_cache.h"
 
+int kv_check_keep(enum kv_evict mode, uint32_t bound, size_t n_keep, struct err *e) {
+    if (mode == KV_EVICT_STOP || n_keep <= bound / 2) return 0;
+    return err_set(e, ERR_USAGE, "the kept part of %zu tokens is larger than half the bound of %u", n_keep, bound);
+}
+
 static int check_prompt(const struct kv *c, const struct kv_prompt *p, struct err *e) {
     size_t end = 0;
     if (p->n_tokens == 0) return err_set(e, ERR_USAGE, "a prompt has at least one token");
@@ -19,11 +24,7 @@ static int check_prompt(const struct kv *c, const struct kv_prompt *p, struct er
                            t->first, t->n);
         end = t->first + t->n;
     }
-    size_t keep = kv_evict_keep(c, p->n_keep);
-    if (c->config.evict != KV_EVICT_STOP && keep > c->config.bound / 2)
-        return err_set(e, ERR_USAGE, "the kept part of %zu tokens is larger than half the bound of %u", keep,
-                       c->config.bound);
-    return 0;
+    return kv_check_keep(c->config.evict, c->config.bound, kv_evict_keep(c, p->n_keep), e);
 }
 
 static size_t common_prefix(const struct kv_seq *s, const struct kv_prompt *p) {

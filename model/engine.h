@@ -115,6 +115,9 @@ struct session_options {
 struct session;
 int session_open(struct session **out, struct model *m, const struct session_options *o, struct err *e);
 void session_close(struct session *s); /* NULL is fine */
+/* Whether a conversation under a system prompt (n 0: none) fits a session of these options, before anything is said. Any thread. ERR_USAGE: what
+ * is kept of it is larger than half the bound. ERR_MEMORY. */
+int session_check_system(const struct model *m, const struct session_options *o, const char *text, size_t n, struct err *e);
 
 enum finish_reason { FINISH_NONE, FINISH_STOP, FINISH_LENGTH, FINISH_CONTEXT, FINISH_CANCEL, FINISH_ERROR };
 const char *finish_name(enum finish_reason f); /* "stop", "length", "context", "cancel", "error" */

@@ -90,6 +90,16 @@ out:
     return rc;
 }
 
+int session_check_system(const struct model *m, const struct session_options *o, const char *text, size_t n, struct err *e) {
+    if (o->keep >= 0) return 0; /* a number of tokens, checked when the cache is opened */
+    const struct chat_message system = {.role = CHAT_SYSTEM, .text = text, .n_text = n};
+    struct rendered r;
+    int rc = model_render(m, &system, n > 0, false, &r, e);
+    if (!rc) rc = kv_check_keep(o->evict, o->bound ? o->bound : m->weights.shape.n_ctx_train, r.n_keep, e);
+    rendered_free(&r);
+    return rc;
+}
+
 void session_close(struct session *s) {
     if (!s) return;
     free(s->logits);

@@ -420,8 +420,11 @@ static void a_message_that_does_not_fit_goes_back_to_the_input_line(void **state
     store_close(s);
 }
 
+#define LONG_SYSTEM "You tell long stories of trees and of birds and of the sea, and you never stop before the end of the tale is told and all are home."
+
 static void say_under_a_large_system_prompt(void) {
     until_idle();
+    say("/system " LONG_SYSTEM);
     say("Tom");
     assert_string_equal(input, "Tom");
     assert_int_equal(count(UI_USER), 0);
@@ -430,8 +433,7 @@ static void say_under_a_large_system_prompt(void) {
 
 static void a_message_refused_for_the_settings_goes_back_too(void **state) {
     (void)state;
-    const char *system = "You tell long stories of trees and of birds and of the sea, and you never stop before the end of the tale is told and all are home.";
-    assert_int_equal(chat(say_under_a_large_system_prompt, (const char *[]){"-c", "64", "-sys", system, NULL}), 0);
+    assert_int_equal(chat(say_under_a_large_system_prompt, (const char *[]){"-c", "64", NULL}), 0);
     expect_stored("");
     char path[512];
     snprintf(path, sizeof path, "%s/cache/1.kv", data_dir);
@@ -568,6 +570,11 @@ static void what_is_not_there_ends_the_chat_with_its_status(void **state) {
     assert_int_equal(chat(wait_for_the_end, (const char *[]){"-m", junk, NULL}), 3);
 }
 
+static void a_system_prompt_larger_than_half_the_bound_ends_the_chat_at_its_start(void **state) {
+    (void)state;
+    assert_int_equal(chat(wait_for_the_end, (const char *[]){"-c", "64", "-sys", LONG_SYSTEM, NULL}), 2);
+}
+
 int main(void) {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, open_folder, close_folder)
     const struct CMUnitTest tests[] = {
@@ -584,6 +591,7 @@ int main(void) {
         TEST(leaving_in_mid_reply_keeps_what_was_written),
         TEST(a_model_file_that_vanishes_stays_loaded_and_the_bar_tells_of_it),
         TEST(what_is_not_there_ends_the_chat_with_its_status),
+        TEST(a_system_prompt_larger_than_half_the_bound_ends_the_chat_at_its_start),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -462,6 +462,18 @@ static void wrong_usage_ends_with_2(void **state) {
     assert_refused(&r, 2); /* no model is named */
 }
 
+static void a_system_prompt_larger_than_half_the_bound_is_refused_before_any_message(void **state) {
+    (void)state;
+    struct program_run r;
+    static const char system[] = "You tell long stories of trees and of birds and of the sea, and you never stop before the end of the tale is told and all are home.";
+    RUN(&r, "", 0, MODEL, "-c", "64", "-sys", system, "--turns");
+    assert_non_null(strstr(buf_text(&r.err), "larger than half the bound of 64"));
+    assert_refused(&r, 2);
+    RUN(&r, "", 0, MODEL, "-c", "64", "-sys", system, "--evict", "stop", "--turns"); /* nothing is to leave: it may fill more */
+    assert_int_equal(r.status, 0);
+    program_run_free(&r);
+}
+
 static void a_file_that_is_no_model_ends_with_3(void **state) {
     (void)state;
     struct program_run r;
@@ -707,6 +719,7 @@ int main(void) {
         cmocka_unit_test(what_the_context_cannot_hold_ends_with_5),
         cmocka_unit_test(a_reply_goes_on_past_the_bound_and_says_what_left),
         cmocka_unit_test(wrong_usage_ends_with_2),
+        cmocka_unit_test(a_system_prompt_larger_than_half_the_bound_is_refused_before_any_message),
         cmocka_unit_test(a_file_that_is_no_model_ends_with_3),
         cmocka_unit_test(a_truncated_model_ends_with_3),
         cmocka_unit_test(malformed_models_end_with_3_and_one_line),
