@@ -244,7 +244,8 @@ static void on_refused(struct chat *c, const struct err *e) {
     conversation_drop_reply(conversation(c));
     c->n_shown = conversation_count(conversation(c));
     if (c->is_new_message && (e->code == ERR_CONTEXT || e->code == ERR_USAGE)) take_back(c);
-    if (e->code != ERR_CANCELLED) chat_say_error(c, e);
+    if (e->code == ERR_CONTEXT) chat_say(c, UI_ERROR, "%s; /limit CELLS, /evict shift, /undo or /clear make room", e->text);
+    else if (e->code != ERR_CANCELLED) chat_say_error(c, e);
     else chat_event(c, "stopped before the first word");
 }
 

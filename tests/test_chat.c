@@ -403,7 +403,7 @@ static void say_too_much(void) {
     say(text);
     assert_string_equal(input, text);
     assert_int_equal(count(UI_USER), 1);
-    see(UI_ERROR, "");
+    see(UI_ERROR, "/limit CELLS");
     say("short");
     assert_int_equal(count(UI_USER), 2);
 }
