@@ -14,6 +14,7 @@ static struct demo {
     uint64_t next_id, reply;
     struct buf left;
     size_t at, step;
+    bool refuses;
     int wake[2];
 } demo;
 
@@ -39,7 +40,7 @@ static void reply_with(const char *text, size_t step) {
 }
 
 /* "lines 300": so many numbered lines. "slow": a reply that only Ctrl-C ends. "context": what came before has left.
- * "undo": takes the last exchange away. "refuse": puts the line back. "raw": control sequences. "crash", "leave": as they say. */
+ * "undo": takes the last exchange away. "refuse": puts the line back; "refuse later": after Ctrl-C. "raw": control sequences. "crash", "leave": as they say. */
 static void on_line(void *ctx, const char *text) {
     (void)ctx;
     unsigned n;
@@ -53,7 +54,8 @@ static void on_line(void *ctx, const char *text) {
     if (sscanf(text, "lines %u", &n) == 1) {
         for (unsigned i = 1; i <= n; i++) buf_printf(&b, "line %u of %u\n", i, n);
         reply_with(buf_text(&b), b.len);
-    } else if (!strcmp(text, "slow")) {
+    } else if (!strcmp(text, "slow") || !strcmp(text, "refuse later")) {
+        demo.refuses = *text == 'r';
         reply_with("going on ", 0);
     } else if (!strcmp(text, "raw")) {
         reply_with("a\033[31mred\033[0m\033]0;title\007 \x9b" "2J \xff end", 3);
@@ -84,6 +86,8 @@ static void on_wake(void *ctx) {
 static void on_interrupt(void *ctx) {
     (void)ctx;
     ui_mark(demo.ui, demo.reply, "stopped");
+    if (demo.refuses) ui_set_input(demo.ui, "refused text");
+    demo.refuses = false;
     state(UI_IDLE);
 }
 

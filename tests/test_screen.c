@@ -369,6 +369,15 @@ static void the_line_of_the_context_and_removed_entries_show(void **state) {
     tmux_see("you said: one");
     say("refuse");
     tmux_see("> refused text");
+    tmux_key("C-u");
+    say("refuse later");
+    tmux_see("going on");
+    tmux_type("half a thought");
+    tmux_see("> half a thought");
+    tmux_key("C-c");
+    tmux_see("\n> refused text");
+    tmux_key("Up");
+    tmux_see("\n> half a thought"); /* what was being typed is not lost */
 }
 
 static void the_history_outlives_the_program(void **state) {

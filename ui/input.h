@@ -42,7 +42,7 @@ char *input_take(void);                           /* the line that was entered, 
 
 void input_insert(const char *text, size_t n);    /* a paste, at the cursor; cleaned */
 void input_replace(const char *text);
-/* Ctrl-C at the prompt: what was typed goes into the history. False where there was nothing. */
+/* Ctrl-C at the prompt, and a message that comes back: what was typed goes into the history. False where there was nothing. */
 bool input_drop(void);
 bool input_searching(void);                       /* an incremental search is on: readline's own keys win */
 

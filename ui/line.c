@@ -157,6 +157,7 @@ static void line_status(struct ui *u, enum ui_state before) {
 
 static void line_input(struct ui *u, const char *text) {
     (void)u;
+    input_drop();
     input_replace(text);
 }
 

@@ -279,6 +279,7 @@ static void screen_status(struct ui *u, enum ui_state before) {
 }
 
 static void screen_input(struct ui *u, const char *text) {
+    input_drop();
     input_replace(text);
     ((struct screen *)u->own)->dirty |= SCREEN_INPUT;
 }

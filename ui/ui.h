@@ -66,7 +66,7 @@ void ui_clear(struct ui *u);
 /* The context now begins at entry id (0: nothing has left): a line is drawn above it and what is above is dimmed. */
 void ui_context_begins(struct ui *u, uint64_t id);
 void ui_set_status(struct ui *u, const struct ui_status *st);
-void ui_set_input(struct ui *u, const char *text);                            /* puts text back into the input line (a refused message) */
+void ui_set_input(struct ui *u, const char *text);                            /* puts text back into the input line (a refused message); what stood there goes into the history */
 void ui_set_theme(struct ui *u, const char *theme);
 const char *const *ui_theme_names(void);                                      /* NULL-ended */
 
