@@ -29,7 +29,7 @@ size_t attention_bytes(const struct attention *a);
  * grown. ERR_MEMORY leaves it usable as before. */
 int attention_reserve(struct attention *a, size_t n_cells, size_t n_offsets, struct err *e);
 
-/* One layer. q: [n_rows][n_heads * head_dim_k] f32, NOT rotated yet (normalised where the model does that); row r is at effective position
+/* One layer, for the last n_rows of v->n_cells cells; what the view's spans hold beyond those is not seen. q: [n_rows][n_heads * head_dim_k] f32, NOT rotated yet (normalised where the model does that); row r is at effective position
  * pos + r and sees every cell up to its own. out: [n_rows][n_heads * head_dim_v]. Rotation (with the magnitude) of the
  * query for each of the view's offsets happens here. cells of the layer: block + layer * layout->layer_bytes. */
 void attention_run(struct attention *a, const struct kv_view *v, const struct kv_layout *layout, uint32_t layer, const float *q, size_t q_stride,

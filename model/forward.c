@@ -126,6 +126,24 @@ static bool product(struct forward *f, const struct matmul_job *job, size_t n_jo
     return true;
 }
 
+/* attention_run for the batch's rows from one on, in runs of rows where it takes long: a row's sums do not depend on
+ * those that are computed beside it. The view of a run ends with the run's last row. */
+static bool attend(struct forward *f, size_t from, const float *q, float *mix) {
+    enum { LEAST_ROWS = 16 }; /* each run reads the whole cache */
+    const struct forward_step *s = f->step;
+    struct kv_view view = f->view;
+    size_t end = s->batch->n, most = product_work[cpu_isa()] / 4 / (f->view.n_cells * (f->n_q + f->n_mix)) / LEAST_ROWS * LEAST_ROWS;
+    if (most < LEAST_ROWS) most = LEAST_ROWS;
+    for (size_t row = from, n; row < end; row += n) {
+        n = end - row < most ? end - row : most;
+        view.n_cells = f->view.n_cells - (end - row - n);
+        attention_run(f->attention, &view, kv_get_layout(s->kv), f->il, q + (row - from) * f->n_q, f->n_q, s->batch->pos + (int64_t)row, n,
+                      mix + (row - from) * f->n_mix, f->n_mix);
+        if (row + n < end && cancelled(f)) return false;
+    }
+    return true;
+}
+
 /* ---- what is done row by row --------------------------------------------------------------------------------- */
 
 typedef void row_fn(struct forward *f, const struct weights_layer *l, size_t row);
@@ -232,8 +250,7 @@ static bool run_layer(struct forward *f, uint32_t il) {
     if (!rest) return true;
     if (from && !product(f, &qkv[2], 1, x_h, d, rest)) return false;
     if (l->q_norm) each_row(f, l, from, row_query_norm);
-    attention_run(f->attention, &f->view, kv_get_layout(s->kv), il, q, f->n_q, s->batch->pos + (int64_t)from, rest, mix,
-                  f->n_mix);
+    if (!attend(f, from, q, mix)) return false;
     struct matmul_job out = {&l->o, l->o_bias, x_h, d};
     if (!product(f, &out, 1, mix, f->n_mix, rest)) return false;
 
