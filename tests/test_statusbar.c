@@ -152,6 +152,17 @@ static void the_meter_says_how_near_the_bound_is(void **state) {
     assert_memory_equal(line.text + line.meter_at, "▕████████▏", line.meter_n);
 }
 
+static void a_conversation_without_its_persona_stands_alone(void **state) {
+    (void)state;
+    for (int columns = 60; columns < 120; columns++) {
+        const char *text = bar(&example, columns);
+        if (!strstr(text, "tea-notes") || strstr(text, "guide")) continue;
+        assert_non_null(strstr(text, "21G  tea-notes"));
+        return;
+    }
+    fail_msg("at no width the conversation is shown alone");
+}
+
 static void no_room_is_shown_unless_it_is_the_bound_that_leaves_none(void **state) {
     (void)state;
     struct ui_status st = example;
@@ -172,6 +183,7 @@ int main(void) {
         cmocka_unit_test(the_cells_are_written_out_wherever_they_fit),
         cmocka_unit_test(an_event_takes_the_place_of_the_least_important_fields),
         cmocka_unit_test(what_a_model_or_a_user_named_cannot_reach_the_terminal_raw),
+        cmocka_unit_test(a_conversation_without_its_persona_stands_alone),
         cmocka_unit_test(no_room_is_shown_unless_it_is_the_bound_that_leaves_none),
         cmocka_unit_test(figures_are_short),
         cmocka_unit_test(a_bar_of_nothing_and_one_of_the_largest_numbers_are_safe),

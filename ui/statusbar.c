@@ -17,6 +17,7 @@ static const enum field screen_order[F_COUNT] = {
     F_RSS,   F_FREE,  F_LIMIT, F_PERSONA, F_CONVERSATION, F_EVENT,
 };
 
+#define JOIN " · " /* between persona and conversation */
 enum { METER_CELLS = 8, METER_LEAST = 3, FIELD_BYTES = 320 };
 
 /* Fields get shorter wordings where that makes room for another figure (not for a name). */
@@ -140,7 +141,7 @@ static void format_fields(const struct ui_status *st, struct fields *f) {
     bool conversation = st->conversation && *st->conversation, persona = st->persona && *st->persona;
     if (persona) snprintf(f->text[F_PERSONA], FIELD_BYTES, "  %.79s", st->persona);
     if (conversation)
-        snprintf(f->text[F_CONVERSATION], FIELD_BYTES, "%s%.159s", persona ? " · " : "  ", st->conversation);
+        snprintf(f->text[F_CONVERSATION], FIELD_BYTES, "%s%.159s", persona ? JOIN : "  ", st->conversation);
     if (st->event && *st->event) snprintf(f->text[F_EVENT], FIELD_BYTES, "  %.300s", st->event);
 }
 
@@ -204,6 +205,11 @@ void statusbar_format(const struct ui_status *st, int columns, unsigned frame, s
     double near = share(st->used, st->bound);
     out->level = near < 0.7 ? STATUSBAR_ROOM : near < 0.9 ? STATUSBAR_NEAR : STATUSBAR_FULL;
     size_t n = 0;
+    if (!f.shown[F_PERSONA] && !strncmp(f.text[F_CONVERSATION], JOIN, sizeof JOIN - 1)) { /* there is nothing that it joins */
+        char *name = f.text[F_CONVERSATION] + sizeof JOIN - 1;
+        memmove(f.text[F_CONVERSATION] + 2, name, strlen(name) + 1);
+        memcpy(f.text[F_CONVERSATION], "  ", 2);
+    }
     for (int i = 0; i < F_COUNT; i++) {
         enum field which = screen_order[i];
         size_t len = strlen(f.text[which]);
