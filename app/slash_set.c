@@ -1,4 +1,5 @@
 /* slash_set: the commands that change settings and the cache's limits. See slash_do.h. */
+#include <stdlib.h>
 #include <string.h>
 
 #include "app/slash_do.h"
@@ -45,11 +46,22 @@ static int change_limit(struct slash *s, enum setting_id id, struct err *e) {
     return err_set(e, ERR_FAILED, "the engine has too much to do; try again");
 }
 
+/* Another model's file must be there: a name mistyped would else stand in the way of every later change. */
+static int change_model(struct slash *s, const char *command, const char *value, struct err *e) {
+    const char *now = settings_text(s->app->settings, SET_MODEL);
+    char *before = now ? strdup(now) : NULL, *path = NULL;
+    int rc = settings_set(s->app->settings, SET_MODEL, value, ORIGIN_COMMAND, command, e);
+    if (!rc && (rc = app_find_model(s->app, &path, e)) && before) settings_set(s->app->settings, SET_MODEL, before, ORIGIN_COMMAND, command, NULL);
+    free(path);
+    free(before);
+    return rc;
+}
+
 /* command: what the user wrote before the value, for messages. */
 static int change(struct slash *s, const char *command, const struct setting *d, const char *value, unsigned *todo, struct err *e) {
     enum effect effect = effect_of(d);
     if (effect == NOT_NOW) return err_set(e, ERR_USAGE, "%s cannot be changed in a conversation", d->key);
-    int rc = settings_set(s->app->settings, d->id, value, ORIGIN_COMMAND, command, e);
+    int rc = d->id == SET_MODEL ? change_model(s, command, value, e) : settings_set(s->app->settings, d->id, value, ORIGIN_COMMAND, command, e);
     if (!rc && effect == LOAD_AGAIN) *todo |= SLASH_LOAD;
     if (!rc && d->id == SET_THEME) *todo |= SLASH_THEME;
     if (!rc && (d->id == SET_EVICT || d->id == SET_BOUND)) rc = change_limit(s, d->id, e);

@@ -176,6 +176,10 @@ static void settings_are_shown_changed_and_checked(void **state) {
     assert_int_equal(settings_int(app.settings, SET_PREDICT), 3);
     assert_int_equal(run("/set ctx-start 512"), SLASH_LOAD);
     refuse("/set data /elsewhere", "cannot be changed");
+    assert_int_equal(run("/set model tests/vectors/llama-f32.gguf"), SLASH_LOAD);
+    refuse("/set model /nope.gguf", "no such file");
+    run("/set model");
+    expect_printed("llama-f32.gguf");
     assert_int_equal(run("/set theme light"), SLASH_THEME);
     assert_int_equal(run("/set type_k f32"), SLASH_LOAD);
     run("/set stop END");
