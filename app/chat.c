@@ -125,6 +125,11 @@ static int check_model(const struct chat *c, struct err *e) {
     int rc = options_session(c->app->settings, &o, e);
     if (!rc) rc = app_find_model(c->app, &path, e);
     free(path);
+    /* A mistyped file reads as a message. */
+    const char *message = c->app->message, *dot = message ? strrchr(message, '.') : NULL;
+    if (rc && dot && !strcmp(dot, ".gguf") && !settings_text(c->app->settings, SET_MODEL)) {
+        rc = err_set(e, ERR_FILE, "%s: there is no such file", message);
+    }
     return rc;
 }
 

@@ -545,6 +545,16 @@ static bool start_kvetch(int columns, int rows, const char *flags) {
 #define ENDLESS "--repeat-penalty 0.3"
 #define ENDLESS_TEXT "a a a a a a a"
 
+static void a_model_file_that_is_mistyped_is_named(void **state) {
+    (void)state;
+    char program[2 * PATH_MAX];
+    if (!kvetch_path[0]) skip();
+    snprintf(program, sizeof program, "%s nosuch.gguf", kvetch_path);
+    start_watched(80, 24, program);
+    tmux_see("nosuch.gguf: there is no such file");
+    tmux_see("status 3");
+}
+
 static void a_chat_streams_resizes_leaves_and_resumes(void **state) {
     (void)state;
     if (!start_kvetch(80, 24, "")) skip();
@@ -679,6 +689,7 @@ int main(int argc, char **argv) {
         SCREEN(the_line_front_end_streams_and_restores_its_prompt),
         SCREEN(other_locales_and_terminals_still_show_everything),
         SCREEN(vi_mode_and_half_key_sequences_work),
+        PROGRAM(a_model_file_that_is_mistyped_is_named),
         PROGRAM(a_chat_streams_resizes_leaves_and_resumes),
         PROGRAM(ctrl_c_in_a_reply_keeps_its_beginning_also_for_the_next_start),
         PROGRAM(a_terminal_that_goes_away_costs_nothing_that_was_said),
