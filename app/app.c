@@ -80,7 +80,7 @@ static bool try_folder(const char *folder, const char *name, struct buf *path) {
 int app_find_model(const struct app *a, char **path, struct err *e) {
     *path = NULL;
     const char *name = settings_text(a->settings, SET_MODEL);
-    if (!name || !*name) return err_set(e, ERR_USAGE, "no model: name one with -m FILE");
+    if (!name || !*name) return err_set(e, ERR_FILE, "no model: name one with -m FILE");
     const char *const *folder;
     size_t n = settings_list(a->settings, SET_MODELS_DIRS, &folder);
     struct buf found = {0}, expanded = {0};

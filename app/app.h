@@ -33,7 +33,7 @@ void app_close(struct app *a); /* also after a failure of these */
 /* Starts the engine thread, where it does not run yet. */
 int app_start(struct app *a, struct err *e);
 /* The absolute path of the model to load: SET_MODEL as it is, else searched in models.dirs (also with ".gguf"). The caller frees.
- * ERR_FILE: there is none. ERR_USAGE: no model is named. */
+ * ERR_FILE: there is none, or none is named. */
 int app_find_model(const struct app *a, char **path, struct err *e);
 /* Opens the store in data_dir, where it is not open yet. */
 int app_open_store(struct app *a, bool read_only, struct err *e);

@@ -163,11 +163,8 @@ int cmd_bench(struct app *a, const struct command_args *args, struct err *e) {
     uint32_t depth[MAX_DEPTHS];
     struct bench b = {0};
     struct printer p = {.bench = &b};
-    char *path = NULL;
     int rc = read_options(a, args, &b, depth, e);
-    if (!rc) rc = app_find_model(a, &path, e);
-    if (!rc) rc = model_open(&b.model, path, NULL, e);
-    free(path);
+    if (!rc) rc = command_open_model(a, NULL, &b.model, e);
     if (rc) return rc;
     model_get_info(b.model, &b.info);
     b.ctx = &p;

@@ -63,7 +63,12 @@ int command_check_settings(const struct command *c, const struct settings *s, st
 
 int command_open_model(struct app *a, const struct model_options *o, struct model **m, struct err *e) {
     char *path;
+    const char *name = settings_text(a->settings, SET_MODEL);
     int rc = app_find_model(a, &path, e);
+    if (rc && (!name || !*name)) { /* what a command is about is missing from its command line */
+        rc = ERR_USAGE;
+        if (e) e->code = rc;
+    }
     if (!rc) rc = model_open(m, path, o, e);
     free(path);
     return rc;

@@ -459,7 +459,9 @@ static void wrong_usage_ends_with_2(void **state) {
     RUN(&r, "", 0, MODEL);
     assert_refused(&r, 2);
     RUN(&r, NULL, 0, "-p", "x");
-    assert_refused(&r, 2); /* no model is named */
+    assert_refused(&r, 3); /* no model is named: there is none to use */
+    RUN(&r, NULL, 0, "info");
+    assert_refused(&r, 2); /* what the command is about is missing */
 }
 
 static void a_system_prompt_larger_than_half_the_bound_is_refused_before_any_message(void **state) {
