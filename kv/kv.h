@@ -117,6 +117,10 @@ int kv_sync(struct kv *c, int seq, const struct kv_prompt *p, struct kv_plan *pl
 /* Whether a cache of this bound can keep so many tokens: ERR_USAGE where they are more than half of it and the mode evicts. */
 int kv_check_keep(enum kv_evict mode, uint32_t bound, size_t n_keep, struct err *e);
 
+/* Empties seq so that it can be computed again from its first `sinks` tokens and its last `tail`: plan.todo says what to feed, what lies between
+ * has left. The room is checked first: ERR_CONTEXT, ERR_MEMORY (they do not fit) and ERR_USAGE (it has not so many) leave the old state alone. */
+int kv_clear_and_reseed(struct kv *c, int seq, size_t sinks, size_t tail, struct kv_plan *plan, struct err *e);
+
 /* Token indices of a sequence's conversation that have left the context, in order, merged. Borrowed until the next call
  * that changes the sequence. */
 size_t kv_left(const struct kv *c, int seq, const struct kv_range **ranges);

@@ -45,23 +45,26 @@ static const struct kv_range *find_broken(const struct kv_seq *s, const struct k
     return NULL;
 }
 
-static int reserve(struct kv *c, struct kv_seq *s, const struct kv_prompt *p, struct err *e) {
-    size_t cells = c->cells.n + p->n_turns;
-    int rc = kv_seq_reserve(s, cells, p->n_tokens + c->cells.n);
-    if (!rc && c->cap_todo < p->n_turns + 2) {
-        struct kv_range *t = realloc(c->todo, (p->n_turns * 2 + 16) * sizeof *t);
-        if (t) {
-            c->todo = t;
-            c->cap_todo = p->n_turns * 2 + 16;
-        } else
-            rc = -1;
-    }
-    return rc ? err_set(e, ERR_MEMORY, "no memory for a prompt of %zu tokens", p->n_tokens) : 0;
+/* Room for that many ranges to compute. 0 or -1. */
+static int reserve_todo(struct kv *c, size_t n) {
+    if (c->cap_todo >= n) return 0;
+    struct kv_range *t = realloc(c->todo, 2 * n * sizeof *t);
+    if (!t) return -1;
+    c->todo = t;
+    c->cap_todo = 2 * n;
+    return 0;
 }
 
-/* Cells that the prompt may count on: the bound, or less where memory is short. */
-static uint32_t reach(const struct kv *c, const struct kv_prompt *p) {
-    uint64_t most = (uint64_t)p->n_tokens + c->cells.used + 1;
+static int reserve(struct kv *c, struct kv_seq *s, const struct kv_prompt *p, struct err *e) {
+    size_t cells = c->cells.n + p->n_turns;
+    if (kv_seq_reserve(s, cells, p->n_tokens + c->cells.n) || reserve_todo(c, p->n_turns + 2))
+        return err_set(e, ERR_MEMORY, "no memory for a prompt of %zu tokens", p->n_tokens);
+    return 0;
+}
+
+/* Cells that so many tokens may count on: the bound, or less where memory is short. */
+static uint32_t reach(const struct kv *c, size_t n_tokens) {
+    uint64_t most = (uint64_t)n_tokens + c->cells.used + 1;
     return most > c->cells.n && c->cells.n < c->config.bound ? kv_growth_reach(c) : c->config.bound;
 }
 
@@ -97,7 +100,7 @@ int kv_sync(struct kv *c, int seq, const struct kv_prompt *p, struct kv_plan *pl
     uint64_t since = kv_now_us();
     int rc = check_prompt(c, p, e);
     if (rc || (rc = reserve(c, s, p, e))) return rc;
-    size_t r = common_prefix(s, p), others = kv_evict_others(c, seq), limit = reach(c, p);
+    size_t r = common_prefix(s, p), others = kv_evict_others(c, seq), limit = reach(c, p->n_tokens);
     struct kv_ask a = {.seq = seq,
                        .turn = p->turn,
                        .n_turns = p->n_turns,
@@ -132,6 +135,30 @@ int kv_sync(struct kv *c, int seq, const struct kv_prompt *p, struct kv_plan *pl
     make_todo(c, s, r, p->n_tokens, plan);
     if (d.tokens) kv_event_evict(c, d.tokens, d.turns, false, since, "prompt");
     if (rewound) kv_growth_settle(c, (uint32_t)plan->n_todo_tokens, "rewound");
+    kv_stats_publish(c);
+    return 0;
+}
+
+int kv_clear_and_reseed(struct kv *c, int seq, size_t sinks, size_t tail, struct kv_plan *plan, struct err *e) {
+    assert(!c->running.on && seq >= 0 && seq < KV_MAX_SEQS);
+    struct kv_seq *s = &c->seq[seq];
+    size_t n = s->n_tokens, others = kv_evict_others(c, seq), limit = reach(c, sinks + tail);
+    *plan = (struct kv_plan){0};
+    uint64_t since = kv_now_us();
+    if (sinks > n || tail > n - sinks || sinks + tail == 0)
+        return err_set(e, ERR_USAGE, "%zu first and %zu last tokens are not to be had of a sequence of %zu", sinks, tail, n);
+    if (others + sinks + tail + kv_evict_reply_cells(c) > limit)
+        return err_set(e, limit == c->config.bound ? ERR_CONTEXT : ERR_MEMORY, "%zu tokens do not fit beside %zu others into %zu cells",
+                       sinks + tail, others, limit);
+    if (kv_seq_reserve(s, c->cells.n, n + c->cells.n) || reserve_todo(c, 2)) return err_set(e, ERR_MEMORY, "no memory to rebuild a sequence of %zu tokens", n);
+    struct kv_range middle = {sinks, n - tail - sinks};
+    plan->evicted_tokens = middle.n - kv_seq_count_left(s, sinks, n - tail);
+    kv_seq_remove_runs(s, &c->cells, seq, 0, s->n_runs);
+    kv_seq_cut_left(s, 0);
+    kv_seq_add_left(s, middle);
+    s->n_tokens = 0;
+    make_todo(c, s, 0, n, plan);
+    if (plan->evicted_tokens) kv_event_evict(c, plan->evicted_tokens, 0, false, since, "reseeded");
     kv_stats_publish(c);
     return 0;
 }

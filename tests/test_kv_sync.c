@@ -423,6 +423,52 @@ static void turns_out_of_order_are_refused(void **state) {
     free(t);
 }
 
+static void a_sequence_is_rebuilt_from_its_first_and_last_tokens(void **state) {
+    (void)state;
+    struct kv_config g = kvt_config(1000, "f16");
+    struct kv *c = kvt_open(&g);
+    struct talk *t = talk_new(10, 3, 100);
+    struct kv_plan plan;
+    struct err e;
+    prompt(c, t, &plan);
+    assert_int_equal(kv_clear_and_reseed(c, 0, 4, 60, &plan, &e), 0);
+    assert_int_equal(kv_seq_pos_max(c, 0), -1); /* nothing of it counts until it is computed again */
+    assert_int_equal(plan.n_todo, 2);
+    assert_int_equal(plan.n_todo_tokens, 64);
+    assert_int_equal(plan.evicted_tokens, 246);
+    for (size_t i = 0; i < 2; i++)
+        assert_int_equal(kvt_feed(c, 0, t->token, plan.todo[i].first, (uint32_t)plan.todo[i].n, &e), 0);
+    assert_int_equal(kv_seq_pos_min(c, 0), 0);
+    assert_int_equal(kv_seq_pos_max(c, 0), 63);
+    assert_left(c, 0, 1, &(struct kv_range){4, 246});
+    assert_int_equal(kvt_hash(c, 0, 4), 0);
+    assert_true(kvt_hash(c, 0, 250) != 0);
+    kvt_check(c, 0); /* the rows are those of the new positions */
+    free(t);
+    kv_close(c);
+}
+
+static void a_rebuilding_that_cannot_be_leaves_the_old_state(void **state) {
+    (void)state;
+    struct kv_config g = kvt_config(1000, "f16");
+    struct kv *c = kvt_open(&g);
+    struct talk *t = talk_new(10, 3, 100);
+    struct kv_plan plan;
+    struct err e;
+    prompt(c, t, &plan);
+    uint64_t before = kvt_hash(c, 0, 100);
+    assert_int_equal(kv_clear_and_reseed(c, 0, 300, 11, &plan, &e), ERR_USAGE);
+    assert_int_equal(kv_clear_and_reseed(c, 0, 0, 0, &plan, &e), ERR_USAGE);
+    assert_int_equal(kv_set_bound(c, 64, &e), 0);
+    assert_int_equal(kv_clear_and_reseed(c, 0, 4, 60, &plan, &e), ERR_CONTEXT);
+    assert_int_equal(kv_seq_pos_max(c, 0), 309);
+    assert_int_equal(kvt_hash(c, 0, 100), before);
+    assert_left(c, 0, 0, NULL);
+    assert_int_equal(kv_clear_and_reseed(c, 0, 4, 59, &plan, &e), 0);
+    free(t);
+    kv_close(c);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_longer_prompt_computes_only_what_is_new),
@@ -441,6 +487,8 @@ int main(void) {
         cmocka_unit_test(a_cancelled_prompt_goes_on_where_it_stopped),
         cmocka_unit_test(a_lowered_bound_evicts_at_the_next_token),
         cmocka_unit_test(turns_out_of_order_are_refused),
+        cmocka_unit_test(a_sequence_is_rebuilt_from_its_first_and_last_tokens),
+        cmocka_unit_test(a_rebuilding_that_cannot_be_leaves_the_old_state),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
