@@ -314,17 +314,7 @@ int model_tokenize(const struct model *m, const char *text, size_t n, bool parse
     return rc;
 }
 
-int model_piece(const struct model *m, int32_t id, bool special, struct buf *out) {
-    if (id < 0 || (uint32_t)id >= vocab_size(m->vocab)) return ERR_USAGE;
-    return vocab_piece(m->vocab, id, special, out);
-}
-
 int model_render(const struct model *m, const struct chat_message *msg, size_t n, bool add_generation_prompt,
                  struct rendered *out, struct err *e) {
     return template_render(&m->format, m->vocab, msg, n, add_generation_prompt, out, e);
-}
-
-int model_render_text(const struct model *m, const struct rendered *r, struct buf *out, struct err *e) {
-    int rc = vocab_decode(m->vocab, r->id, r->n, true, false, out);
-    return rc ? err_set(e, rc, "no memory for the text of a prompt") : 0;
 }

@@ -54,8 +54,6 @@ struct tokens { int32_t *id; size_t n; }; /* malloc'd; tokens_free frees and emp
 void tokens_free(struct tokens *t);
 /* parse_special: control tokens spelt in the text become ids. add_bos: put BOS first where the model wants it. */
 int model_tokenize(const struct model *m, const char *text, size_t n, bool parse_special, bool add_bos, struct tokens *out, struct err *e);
-/* Appends the bytes of one token (control tokens are empty unless special). ERR_MEMORY, ERR_USAGE out of range. */
-int model_piece(const struct model *m, int32_t id, bool special, struct buf *out);
 
 /* ---- messages ------------------------------------------------------------------------------------------------ */
 
@@ -81,8 +79,6 @@ void rendered_free(struct rendered *r);
 /* The model's own template; special tokens by id, what is in a message's text never spells one. BOS where the vocabulary asks for it. Without a
  * template messages are joined by one newline. add_generation_prompt: end with what opens an assistant's reply. */
 int model_render(const struct model *m, const struct chat_message *msg, size_t n, bool add_generation_prompt, struct rendered *out, struct err *e);
-/* The same as readable text, special tokens spelt (for /prompt). */
-int model_render_text(const struct model *m, const struct rendered *r, struct buf *out, struct err *e);
 
 /* ---- sampling ------------------------------------------------------------------------------------------------ */
 

@@ -233,11 +233,9 @@ uint32_t vocab_size(const struct vocab *v) { return v->n; }
 const char *vocab_model(const struct vocab *v) { return v->kind->name; }
 const char *vocab_pre(const struct vocab *v) { return v->pre; }
 int32_t vocab_bos(const struct vocab *v) { return v->bos; }
-int32_t vocab_eos(const struct vocab *v) { return v->eos; }
 bool vocab_add_bos(const struct vocab *v) { return v->add_bos && v->bos >= 0; }
 bool vocab_is_end(const struct vocab *v, int32_t id) { return in_range(v, id) && v->end[id]; }
 bool vocab_is_control(const struct vocab *v, int32_t id) { return in_range(v, id) && v->attr[id] == VOCAB_CONTROL; }
-enum vocab_attr vocab_attr(const struct vocab *v, int32_t id) { return in_range(v, id) ? (enum vocab_attr)v->attr[id] : VOCAB_UNKNOWN; }
 int32_t vocab_find(const struct vocab *v, const char *text, size_t n) { return vocab_map_find(&v->by_text, text, n); }
 
 /* ---- text to ids --------------------------------------------------------------------------------------------- */

@@ -32,11 +32,9 @@ const char *vocab_model(const struct vocab *v);  /* "llama", "gpt2" */
 const char *vocab_pre(const struct vocab *v);    /* pre-tokeniser's name, "" where none */
 /* Ids, or -1 where the file names none. */
 int32_t vocab_bos(const struct vocab *v);
-int32_t vocab_eos(const struct vocab *v);
 bool vocab_add_bos(const struct vocab *v);       /* tokenizer.ggml.add_bos_token, or the tokeniser's own default */
 bool vocab_is_end(const struct vocab *v, int32_t id); /* ends a reply: EOS, EOT, and the usual ones by name; a generated BOS too */
 bool vocab_is_control(const struct vocab *v, int32_t id);
-enum vocab_attr vocab_attr(const struct vocab *v, int32_t id);
 
 /* Appends the ids of text[0..n). User-defined tokens spelt in the text become their ids; with parse_special control tokens do
  * too (for template text only; what users wrote is passed with false and can then never become one). Never adds BOS. Bytes that
