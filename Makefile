@@ -24,6 +24,8 @@ endif
 OBJ       := $(SRC:%.c=$(BUILD)/%.o) $(BUILD)/config/personas.o
 LIB_OBJ   := $(filter-out $(BUILD)/app/main.o,$(OBJ))
 TESTS     := $(patsubst tests/%.c,$(BUILD)/tests/%,$(wildcard tests/test_*.c))
+# The trainer is no part of the program: its own target and the tests link it.
+TRAIN_OBJ := $(patsubst %.c,$(BUILD)/%.o,$(filter-out %/main.c,$(wildcard model/train/*.c)))
 BENCHES   := $(patsubst tests/%.c,$(BUILD)/tests/%,$(wildcard tests/bench_*.c))
 SUPPORT   := $(patsubst tests/%.c,$(BUILD)/tests/%.o,$(wildcard tests/support_*.c))
 
@@ -40,6 +42,9 @@ LIBS       = $(eval LIBS := $$(shell pkg-config --libs $(PKGS)) -lm -ldl -pthrea
 # Instruction sets are chosen at run time: only these files may use them.
 %_avx2.o:   ISA := -mavx2 -mfma -mf16c
 %_avx512.o: ISA := -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512vnni -mavx512bf16 -mavx2 -mfma -mf16c -mprefer-vector-width=512
+
+# The trainer runs where it is built. SIMD pragmas let sums be taken in lanes.
+$(BUILD)/model/train/%.o: ISA := -O3 -march=native -fopenmp-simd -ffp-contract=fast
 
 MAKEFLAGS += --no-print-directory
 
@@ -79,6 +84,9 @@ $(BUILD)/tests/bench_%: $(BUILD)/tests/bench_%.o $(SUPPORT) $(BUILD)/libkvetch.a
 
 # Counts the allocations of the project's own code.
 $(BUILD)/tests/test_session: LDFLAGS += -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc,--wrap=aligned_alloc
+
+$(BUILD)/tests/test_train_%: $(BUILD)/tests/test_train_%.o $(SUPPORT) $(TRAIN_OBJ) $(BUILD)/libkvetch.a
+	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $(filter %.o,$^) $(BUILD)/libkvetch.a $(LIBS) -lcmocka
 
 # A program that tests/test_screen.c drives in a terminal.
 $(BUILD)/tests/test_screen: | $(BUILD)/tests/demo_ui
@@ -126,4 +134,4 @@ uninstall: ## remove what install put there
 clean: ## remove everything that was built
 	rm -rf build
 
--include $(OBJ:.o=.d) $(TESTS:=.d) $(BENCHES:=.d) $(SUPPORT:.o=.d) $(BUILD)/tests/demo_ui.d
+-include $(OBJ:.o=.d) $(TRAIN_OBJ:.o=.d) $(TESTS:=.d) $(BENCHES:=.d) $(SUPPORT:.o=.d) $(BUILD)/tests/demo_ui.d
