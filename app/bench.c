@@ -14,11 +14,12 @@
 #define OPEN_BOUND 131072u
 #define GROWTH_CELLS 4096u  /* growths are followed up to here, or to the largest depth */
 #define AROUND 4            /* neighbours of a step that does something else */
+#define MAX_TEXT_BYTES (64u << 20)
 #define CACHE_CELLS 4096u   /* where no depth is named, the tests of the cache need one all the same */
 
 static struct bench_row row_of(const struct bench *b, const char *test) {
     return (struct bench_row){.test = test, .type = b->info.type, .n = NAN, .depth = NAN, .bound = NAN, .tokens_per_s = NAN, .us = NAN, .us_max = NAN,
-                              .us_median = NAN, .bytes = NAN, .rss_bytes = NAN, .per_s = NAN};
+                              .us_median = NAN, .bytes = NAN, .rss_bytes = NAN, .per_s = NAN, .perplexity = NAN};
 }
 
 static void report(const struct bench *b, const struct bench_row *r) { b->report(b->ctx, r); }
@@ -358,7 +359,31 @@ static int resume_at(const struct bench *b, uint32_t depth, struct err *e) {
 
 static int run_resume(const struct bench *b, struct err *e) { return each_depth(b, resume_at, e); }
 
+/* ---- a text -------------------------------------------------------------------------------------------------- */
+
+static int run_perplexity(const struct bench *b, struct err *e) {
+    struct buf text = {0};
+    struct tokens t = {0};
+    struct session *s = NULL;
+    struct bench_row r = row_of(b, "perplexity");
+    size_t n;
+    if (!b->text) return 0;
+    int rc = paths_read(b->text, MAX_TEXT_BYTES, &text, e);
+    if (!rc) rc = model_tokenize(b->model, text.data, text.len, false, true, &t, e);
+    if (!rc) rc = session_open(&s, b->model, &b->options, e);
+    if (!rc) rc = session_bench_perplexity(s, &(struct rendered){.id = t.id, .n = t.n}, NULL, &r.perplexity, &n, e);
+    session_close(s);
+    tokens_free(&t);
+    buf_free(&text);
+    if (rc) return rc;
+    r.n = (double)n;
+    r.bound = b->options.bound ? b->options.bound : b->info.n_ctx_train;
+    report(b, &r);
+    return 0;
+}
+
 const struct bench_test bench_tests[] = {
     {"bandwidth", run_bandwidth}, {"peak", run_peak}, {"prefill", run_prefill}, {"decode", run_decode}, {"open", run_open},
-    {"growth", run_growth}, {"shift", run_shift}, {"save", run_save}, {"resume", run_resume}, {NULL, NULL},
+    {"growth", run_growth}, {"shift", run_shift}, {"save", run_save}, {"resume", run_resume}, {"perplexity", run_perplexity},
+    {NULL, NULL},
 };

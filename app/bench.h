@@ -13,7 +13,7 @@
 struct bench_row {
     const char *test, *type;  /* type: of the weights, or of the numbers that `peak` computes with */
     double n, depth, bound;
-    double tokens_per_s, us, us_max, us_median, bytes, rss_bytes, per_s;
+    double tokens_per_s, us, us_max, us_median, bytes, rss_bytes, per_s, perplexity;
 };
 
 struct bench {
@@ -22,6 +22,7 @@ struct bench {
     struct session_options options;   /* bound: 0 where the user named none */
     uint32_t n_prompt, n_decode;
     const uint32_t *depth; size_t n_depths;
+    const char *text;                 /* file for the perplexity; NULL: not measured */
     const char *folder;               /* for the files of save, load and resume */
     void *ctx;
     void (*report)(void *ctx, const struct bench_row *row);

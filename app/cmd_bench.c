@@ -43,6 +43,7 @@ static struct json *row_json(const struct printer *p, const struct bench_row *r)
     add_figure(j, "bytes", r->bytes);
     add_figure(j, "rss_bytes", r->rss_bytes);
     add_figure(j, "per_s", r->per_s);
+    if (!isnan(r->perplexity)) json_add_number(j, "perplexity", r->perplexity);
     return j;
 }
 
@@ -53,8 +54,8 @@ static void add_cell(struct buf *b, int width, int digits, double x) {
 }
 
 static void add_heading(struct buf *b) {
-    buf_printf(b, "%-9s %-6s %7s %7s %7s %9s %11s %11s %11s %11s %11s %10s\n", "test", "type", "n", "depth", "bound", "t/s", "us", "us max", "us median",
-               "bytes", "rss bytes", "G/s");
+    buf_printf(b, "%-10s %-6s %7s %7s %7s %9s %11s %11s %11s %11s %11s %10s %10s\n", "test", "type", "n", "depth", "bound", "t/s", "us", "us max", "us median",
+               "bytes", "rss bytes", "G/s", "perplexity");
 }
 
 static void report_row(void *ctx, const struct bench_row *r) {
@@ -64,7 +65,7 @@ static void report_row(void *ctx, const struct bench_row *r) {
         return;
     }
     struct buf b = {0};
-    buf_printf(&b, "%-9s %-6s", r->test, r->type);
+    buf_printf(&b, "%-10s %-6s", r->test, r->type);
     add_cell(&b, 7, 0, r->n);
     add_cell(&b, 7, 0, r->depth);
     add_cell(&b, 7, 0, r->bound);
@@ -75,6 +76,7 @@ static void report_row(void *ctx, const struct bench_row *r) {
     add_cell(&b, 11, 0, r->bytes);
     add_cell(&b, 11, 0, r->rss_bytes);
     add_cell(&b, 10, 1, r->per_s / 1e9);
+    add_cell(&b, 10, 4, r->perplexity);
     while (b.len && b.data[b.len - 1] == ' ') b.data[--b.len] = 0;
     buf_add_char(&b, '\n');
     struct err e;
@@ -150,8 +152,11 @@ static int read_options(struct app *a, const struct command_args *args, struct b
     b->n_prompt = N_PROMPT;
     b->n_decode = decode > 0 ? (uint32_t)decode : N_DECODE;
     b->folder = a->cache_dir;
+    b->text = settings_text(a->settings, SET_PROMPT_FILE);
     b->depth = depth;
     int rc = check_names(args->flag[FLAG_TEST], e);
+    if (!rc && !b->text && args->flag[FLAG_TEST] && is_wanted(args->flag[FLAG_TEST], "perplexity"))
+        rc = err_set(e, ERR_USAGE, "the perplexity is that of a text: name its file with -f FILE");
     if (!rc && prompt) rc = read_number(prompt, strlen(prompt), "-p", 1, &b->n_prompt, e);
     if (!rc) rc = read_depths(args->flag[FLAG_DEPTH], depth, &b->n_depths, e);
     if (!rc) rc = options_session(a->settings, &b->options, e);

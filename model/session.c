@@ -164,7 +164,7 @@ int session_compute(struct session *s, const struct session_batch *b, struct err
     return rc;
 }
 
-static int check_tokens(const struct session *s, const int32_t *id, size_t n, struct err *e) {
+int session_check_tokens(const struct session *s, const int32_t *id, size_t n, struct err *e) {
     uint32_t n_vocab = s->model->weights.shape.n_vocab;
     for (size_t i = 0; i < n; i++)
         if (id[i] < 0 || (uint32_t)id[i] >= n_vocab)
@@ -174,7 +174,7 @@ static int check_tokens(const struct session *s, const int32_t *id, size_t n, st
 
 int session_logits(struct session *s, const int32_t *id, size_t n, uint32_t ubatch, float *out, struct err *e) {
     size_t n_vocab = s->model->weights.shape.n_vocab;
-    int rc = check_tokens(s, id, n, e);
+    int rc = session_check_tokens(s, id, n, e);
     kv_clear(s->kv, false);
     if (!ubatch || ubatch > s->o.n_ubatch) ubatch = s->o.n_ubatch;
     for (size_t i = 0; !rc && i < n; i += ubatch) {
@@ -345,7 +345,7 @@ static int turn_begin(struct turn *t, struct err *e) {
     const struct rendered *p = t->request->prompt;
     struct session *s = t->s;
     if (!p->n) return err_set(e, ERR_USAGE, "the prompt is empty, and this model has no token to begin a text with");
-    int rc = check_tokens(s, p->id, p->n, e);
+    int rc = session_check_tokens(s, p->id, p->n, e);
     if (!rc) rc = turn_make_room(t, e);
     if (!rc) rc = sampler_set(s->sampler, t->request->sampling, e);
     if (rc) return rc;

@@ -39,5 +39,6 @@ struct session_batch {
     const struct session_events *ev; /* asked about a cancel; may be NULL */
 };
 int session_compute(struct session *s, const struct session_batch *b, struct err *e);
+int session_check_tokens(const struct session *s, const int32_t *id, size_t n, struct err *e); /* ERR_USAGE: one is none of the vocabulary */
 
 #endif

@@ -1,9 +1,11 @@
 /* session_bench: the steps of `bench`, on a session's own buffers. See engine.h. */
 #include "model/session.h"
 
+#include <math.h>
 #include <stdlib.h>
 
 #define FILL_SEED 1u
+#define TEXT_BATCH 32u /* of a text whose likelihood is asked for: what makes room for a batch is what none of its tokens sees */
 
 /* Tokens of any value do, but the same in every run. */
 static void random_tokens(int32_t *id, size_t n, uint32_t n_vocab, uint32_t *state) {
@@ -48,4 +50,74 @@ int session_bench_decode(struct session *s, uint32_t n, double *step_us, struct 
         if (step_us) step_us[i] = session_now_us() - start;
     }
     return 0;
+}
+
+/* ---- how well a text is foreseen ----------------------------------------------------------------------------- */
+
+/* A text on its way through a session. */
+struct foreseen {
+    struct session *s;
+    const struct rendered *text;
+    const bool *counts;
+    float *logits;     /* [TEXT_BATCH][n_vocab] */
+    size_t n_computed; /* tokens from the first on; what is read again is not counted again */
+    double nats;
+    size_t n;
+};
+
+static double nats_of(const float *logits, uint32_t n_vocab, int32_t id) {
+    double top = logits[0], sum = 0;
+    for (uint32_t i = 1; i < n_vocab; i++) top = fmax(top, (double)logits[i]);
+    for (uint32_t i = 0; i < n_vocab; i++) sum += exp((double)logits[i] - top);
+    return top + log(sum) - (double)logits[id];
+}
+
+/* Tokens [at, at + n), whose rows foresee the tokens one further on. index: as session_batch.first. */
+static int foresee_batch(struct foreseen *f, size_t at, uint32_t n, size_t index, struct err *e) {
+    uint32_t n_vocab = f->s->model->weights.shape.n_vocab;
+    struct session_batch b = {.token = f->text->id + at, .n = n, .first = index, .logits = f->logits};
+    int rc = session_compute(f->s, &b, e);
+    for (size_t i = at; !rc && i < at + n; i++) {
+        if (i < f->n_computed || i + 1 == f->text->n || (f->counts && !f->counts[i + 1])) continue;
+        f->nats += nats_of(f->logits + (i - at) * n_vocab, n_vocab, f->text->id[i + 1]);
+        f->n++;
+    }
+    if (!rc && at + n > f->n_computed) f->n_computed = at + n;
+    return rc;
+}
+
+static int foresee_range(struct foreseen *f, struct kv_range range, bool append, struct err *e) {
+    uint32_t most = f->s->o.n_ubatch < TEXT_BATCH ? f->s->o.n_ubatch : TEXT_BATCH;
+    int rc = 0;
+    for (size_t at = range.first, end = at + range.n; at < end && !rc;) {
+        uint32_t n = end - at < most ? (uint32_t)(end - at) : most;
+        rc = foresee_batch(f, at, n, append ? (size_t)-1 : at, e);
+        at += n;
+    }
+    return rc;
+}
+
+/* As a chat comes to it: the text up to the end of this turn is a prompt. */
+static int foresee_turn(struct foreseen *f, size_t i, struct err *e) {
+    const struct rendered *t = f->text;
+    struct kv_prompt prompt = {.token = t->id, .n_tokens = t->turn[i].first + t->turn[i].n, .n_keep = t->n_keep, .turn = t->turn, .n_turns = i + 1};
+    struct kv_plan plan;
+    int rc = kv_sync(f->s->kv, f->s->seq, &prompt, &plan, e);
+    for (size_t k = 0; !rc && k < plan.n_todo; k++) rc = foresee_range(f, plan.todo[k], false, e);
+    return rc;
+}
+
+int session_bench_perplexity(struct session *s, const struct rendered *text, const bool *counts, double *perplexity, size_t *n, struct err *e) {
+    struct foreseen f = {.s = s, .text = text, .counts = counts};
+    f.logits = malloc((size_t)TEXT_BATCH * s->model->weights.shape.n_vocab * sizeof *f.logits);
+    if (!f.logits) return err_set(e, ERR_MEMORY, "no memory for the logits of %u tokens", TEXT_BATCH);
+    kv_clear(s->kv, false);
+    int rc = session_check_tokens(s, text->id, text->n, e);
+    if (!rc && !text->n_turns) rc = foresee_range(&f, (struct kv_range){.n = text->n}, true, e);
+    for (size_t i = 0; i < text->n_turns && !rc; i++) rc = foresee_turn(&f, i, e);
+    if (!rc && !f.n) rc = err_set(e, ERR_USAGE, "a text of %zu tokens has none to foresee", text->n);
+    *n = f.n;
+    *perplexity = rc ? 0 : exp(f.nats / (double)f.n);
+    free(f.logits);
+    return rc;
 }

@@ -193,6 +193,21 @@ static void bench_reports_every_test_with_its_figures(void **state) {
     cJSON_Delete(all);
 }
 
+static void bench_tells_the_perplexity_of_a_text_and_asks_for_one(void **state) {
+    (void)state;
+    need_model();
+    cJSON *all = JSON(NULL, "bench", "-m", model, "--test", "perplexity", "-f", "LICENSE", "-c", "256", "--json"), *row = cJSON_GetArrayItem(all, 0);
+    assert_int_equal(cJSON_GetArraySize(all), 1);
+    assert_int_equal(number_of(row, "bound"), 256);
+    assert_true(number_of(row, "n") > 300 && number_of(row, "perplexity") > 1);
+    cJSON_Delete(all);
+    struct program_run r;
+    RUN(&r, "bench", "-m", model, "--test", "perplexity");
+    assert_int_equal(r.status, 2);
+    assert_non_null(strstr(buf_text(&r.err), "-f FILE"));
+    program_run_free(&r);
+}
+
 static void bench_refuses_what_is_no_depth_and_no_test(void **state) {
     (void)state;
     need_model();
@@ -520,6 +535,7 @@ int main(void) {
         cmocka_unit_test(tokenize_prints_ids_on_one_line),
         cmocka_unit_test(logits_writes_a_row_for_each_token),
         cmocka_unit_test(bench_reports_every_test_with_its_figures),
+        cmocka_unit_test(bench_tells_the_perplexity_of_a_text_and_asks_for_one),
         cmocka_unit_test(bench_refuses_what_is_no_depth_and_no_test),
         cmocka_unit_test(a_command_without_its_model_ends_with_2),
         cmocka_unit_test(list_without_a_store_is_empty_and_makes_none),
