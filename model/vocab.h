@@ -50,4 +50,7 @@ int vocab_piece(const struct vocab *v, int32_t id, bool special, struct buf *out
 /* The whole list as text, as a reply shows it: SPM's leading blank is dropped at the very start of a text only if strip_first. */
 int vocab_decode(const struct vocab *v, const int32_t *id, size_t n, bool special, bool strip_first, struct buf *out);
 
+/* How files with byte-level BPE write one byte: as one character, in UTF-8. Returns its length. */
+size_t vocab_bpe_spell(uint8_t byte, char out[2]);
+
 #endif

@@ -28,16 +28,25 @@ struct bpe {
 
 static bool is_printable(int c) { return (c >= '!' && c <= '~') || (c >= 0xa1 && c <= 0xac) || c >= 0xae; }
 
+/* The character of byte c: unprintable ones are counted on from 256. */
+static uint32_t byte_code(int c) {
+    if (is_printable(c)) return (uint32_t)c;
+    return 256 + (uint32_t)(c < '!' ? c : c < 0xa1 ? '!' + c - 0x7f : CODES - 256 - 1);
+}
+
+size_t vocab_bpe_spell(uint8_t byte, char out[2]) {
+    char s[4];
+    size_t n = utf8_encode(byte_code(byte), s);
+    memcpy(out, s, 2);
+    return n;
+}
+
 static void fill_bytes(const struct vocab *v, struct bpe *b) {
-    uint32_t next = 256;
     memset(b->code, 0xff, sizeof b->code);
     for (int c = 0; c < 256; c++) {
-        char s[4];
-        uint32_t cp = is_printable(c) ? (uint32_t)c : next++;
-        b->n_spelt[c] = (uint8_t)utf8_encode(cp, s);
-        memcpy(b->spelt[c], s, 2);
-        b->code[cp] = (int16_t)c;
-        b->byte[c] = vocab_find(v, s, b->n_spelt[c]);
+        b->n_spelt[c] = (uint8_t)vocab_bpe_spell((uint8_t)c, b->spelt[c]);
+        b->code[byte_code(c)] = (int16_t)c;
+        b->byte[c] = vocab_find(v, b->spelt[c], b->n_spelt[c]);
     }
 }
 

@@ -431,8 +431,27 @@ static void no_damaged_vocabulary_crashes(void **state) {
     support_gguf_free(&b);
 }
 
+static void every_byte_is_spelt_as_one_character_of_its_own(void **state) {
+    (void)state;
+    static const struct { uint8_t byte; const char *character; } known[] = { /* as GPT-2's vocabulary has them */
+        {'A', "A"}, {' ', "\xc4\xa0"}, {'\n', "\xc4\x8a"}, {0, "\xc4\x80"}, {0x7f, "\xc4\xa1"}, {0xa0, "\xc5\x82"}, {0xa1, "\xc2\xa1"},
+        {0xad, "\xc5\x83"}, {0xff, "\xc3\xbf"},
+    };
+    char spelt[256][2] = {0}, out[2];
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
+        assert_int_equal(vocab_bpe_spell(known[i].byte, out), strlen(known[i].character));
+        assert_memory_equal(out, known[i].character, strlen(known[i].character));
+    }
+    for (int a = 0; a < 256; a++) {
+        size_t n = vocab_bpe_spell((uint8_t)a, out);
+        memcpy(spelt[a], out, n);
+        for (int b = 0; b < a; b++) assert_memory_not_equal(spelt[a], spelt[b], 2);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(every_byte_is_spelt_as_one_character_of_its_own),
         cmocka_unit_test(the_highest_score_is_joined_first_and_the_leftmost_of_equals),
         cmocka_unit_test(words_do_not_split_where_a_token_spans_them),
         cmocka_unit_test(specials_are_found_only_where_they_may_be),
