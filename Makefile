@@ -44,7 +44,7 @@ LIBS       = $(eval LIBS := $$(shell pkg-config --libs $(PKGS)) -lm -ldl -pthrea
 %_avx512.o: ISA := -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512vnni -mavx512bf16 -mavx2 -mfma -mf16c -mprefer-vector-width=512
 
 # The trainer runs where it is built. SIMD pragmas let sums be taken in lanes.
-$(BUILD)/model/train/%.o: ISA := -O3 -march=native -fopenmp-simd -ffp-contract=fast
+$(BUILD)/model/train/%.o: ISA := -O3 -march=native -fopenmp-simd -ffp-contract=fast -fno-math-errno -fno-trapping-math
 
 MAKEFLAGS += --no-print-directory
 

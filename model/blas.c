@@ -52,6 +52,18 @@ void blas_sgemm(size_t m, size_t n, size_t k, const float *a, size_t lda, const 
                 (blasint)ldb, add ? 1 : 0, c, (blasint)ldc);
 }
 
+void blas_sgemm_nn(size_t m, size_t n, size_t k, const float *a, size_t lda, const float *b, size_t ldb, bool add, float *c,
+                   size_t ldc) {
+    cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, (blasint)m, (blasint)n, (blasint)k, 1, a, (blasint)lda, b,
+                (blasint)ldb, add ? 1 : 0, c, (blasint)ldc);
+}
+
+void blas_sgemm_tn(size_t m, size_t n, size_t k, const float *a, size_t lda, const float *b, size_t ldb, bool add, float *c,
+                   size_t ldc) {
+    cblas_sgemm(CblasRowMajor, CblasTrans, CblasNoTrans, (blasint)m, (blasint)n, (blasint)k, 1, a, (blasint)lda, b,
+                (blasint)ldb, add ? 1 : 0, c, (blasint)ldc);
+}
+
 /* OpenBLAS takes a processor that is newer than itself for one without AVX-512 (0.3.21: Zen 5 for Haswell, at half the
  * speed). The AVX-512 kernels it has need no more than what CPU_AVX512 stands for. */
 const char *blas_wanted_core(void) {

@@ -18,7 +18,7 @@ struct net_shape {
 
 /* One tensor of the file: rows of cols floats, row-major; a norm has one row. GGUF's dimensions are {cols, rows}, or {cols} for a norm. */
 struct net_tensor {
-    char name[32];       /* as llama GGUF files have it: "blk.0.attn_q.weight" */
+    char name[40];       /* as llama GGUF files have it: "blk.0.attn_q.weight" */
     uint32_t rows, cols;
     size_t offset;       /* into net.param, and into a gradient */
     bool decay;          /* weight decay is for it: all but the norms */

@@ -1,0 +1,20 @@
+/* net_attention: causal attention within one segment, and its gradient. A row of qkv is the queries of all heads, then the keys, then the
+ * values of the heads that have their own; query heads share keys and values in order. Any thread. */
+#ifndef MODEL_TRAIN_NET_ATTENTION_H
+#define MODEL_TRAIN_NET_ATTENTION_H
+
+#include <stddef.h>
+
+struct net_attention {
+    size_t n_heads, n_kv_heads, head_dim;
+    float *score;  /* net_attention_floats() of scratch, for its longest segment */
+};
+size_t net_attention_floats(size_t n_ctx);
+
+/* Of n tokens: out[n][n_heads * head_dim], and lse[n][n_heads], the logarithm of each softmax's denominator, for the way back. */
+void net_attention_run(const struct net_attention *a, size_t n, const float *qkv, float *out, float *lse);
+/* d_qkv becomes the gradient of qkv, for that of out. */
+void net_attention_back(const struct net_attention *a, size_t n, const float *qkv, const float *out, const float *lse,
+                        const float *d_out, float *d_qkv);
+
+#endif

@@ -1,0 +1,223 @@
+/* net_row: a row's way through the network and back. run_layer and back_layer mirror each other: each line of the one has its line in
+ * the other, in reverse. */
+#include <assert.h>
+#include <string.h>
+
+#include "model/blas.h"
+#include "model/train/net_attention.h"
+#include "model/train/net_layout.h"
+#include "model/train/net_math.h"
+#include "model/train/net_work.h"
+
+struct pass {
+    const struct net *net;
+    struct net_work *w;
+    const struct net_row *row;
+    struct net_dropout dropout;
+    float *grad;
+    size_t n, n_embd, n_ff, q, qkv; /* tokens; floats of a row of ... */
+    struct net_attention attention;
+};
+
+static struct pass pass_make(const struct net *n, struct net_work *w, const struct net_row *row, struct net_dropout dropout,
+                             float *grad) {
+    const struct net_shape *s = &n->shape;
+    assert(row->n <= w->n_max && w->n_layers == s->n_layers);
+    return (struct pass){
+        .net = n,
+        .w = w,
+        .row = row,
+        .dropout = dropout,
+        .grad = grad,
+        .n = row->n,
+        .n_embd = s->n_embd,
+        .n_ff = s->n_ff,
+        .q = (size_t)s->n_heads * s->head_dim,
+        .qkv = ((size_t)s->n_heads + 2 * (size_t)s->n_kv_heads) * s->head_dim,
+        .attention = {.n_heads = s->n_heads, .n_kv_heads = s->n_kv_heads, .head_dim = s->head_dim, .score = w->score},
+    };
+}
+
+/* ---- products ------------------------------------------------------------------------------------------------ */
+
+/* out[n][rows] = in[n][cols] W^T */
+static void mul(const struct pass *p, const float *in, size_t cols, size_t at, size_t rows, float *out) {
+    blas_sgemm(p->n, rows, cols, in, cols, p->net->param + at, cols, false, out, rows);
+}
+
+/* The gradient of in, from that of out. */
+static void mul_back(const struct pass *p, const float *d_out, size_t rows, size_t at, size_t cols, float *d_in) {
+    blas_sgemm_nn(p->n, cols, rows, d_out, rows, p->net->param + at, cols, false, d_in, cols);
+}
+
+/* The gradient of W is added to. */
+static void mul_grad(const struct pass *p, const float *d_out, size_t rows, const float *in, size_t cols, size_t at) {
+    blas_sgemm_tn(rows, cols, p->n, d_out, rows, in, cols, true, p->grad + at, cols);
+}
+
+/* ---- norms, and the stream between them ---------------------------------------------------------------------- */
+
+/* The stream at a norm. Norm 2 l is layer l's before attention, 2 l + 1 the one before its gates, the last the output's; before it
+ * something was added to the stream: the embedding at first, then a branch. */
+struct stream {
+    size_t at; /* the norm's gain among the parameters */
+    float *x, *inv, *h;
+};
+
+static struct stream stream_get(const struct pass *p, size_t norm) {
+    const struct net_work *w = p->w;
+    size_t il = norm / 2;
+    if (il == w->n_layers) return (struct stream){net_output_norm_at(p->net), w->x_end, w->inv_end, w->h_end};
+    const struct net_layer_work *l = &w->layer[il];
+    if (norm % 2) return (struct stream){net_layer_at(p->net, il, NET_FFN_NORM), l->x_mid, l->inv_mid, l->h_mid};
+    return (struct stream){net_layer_at(p->net, il, NET_ATTN_NORM), l->x, l->inv, l->h};
+}
+
+static struct net_mask mask_of(const struct pass *p, size_t norm) {
+    return net_mask_make(p->dropout.share, p->dropout.seed, (uint32_t)norm);
+}
+
+/* The branch is added to the stream, which is normed. */
+static void join(const struct pass *p, size_t norm) {
+    struct stream to = stream_get(p, norm);
+    const float *x = norm ? stream_get(p, norm - 1).x : NULL;
+    struct net_norm o = {p->net->param + to.at, p->net->shape.norm_eps, p->n_embd};
+    net_math_join_norm(&o, p->n, x, p->w->branch, mask_of(p, norm), to.x, to.inv, to.h);
+}
+
+static void join_back(const struct pass *p, size_t norm) {
+    struct stream to = stream_get(p, norm);
+    struct net_norm o = {p->net->param + to.at, p->net->shape.norm_eps, p->n_embd};
+    net_math_join_norm_back(&o, p->n, to.x, to.inv, p->w->d_h, mask_of(p, norm), p->w->d_x, p->w->branch, p->grad + to.at);
+}
+
+/* ---- layers -------------------------------------------------------------------------------------------------- */
+
+static const float *turn_at(const struct pass *p, size_t i) {
+    return p->net->turn + (size_t)p->w->pos[i] * p->net->shape.head_dim;
+}
+
+static void attend(const struct pass *p, const struct net_layer_work *l) {
+    const struct net_shape *s = &p->net->shape;
+    for (size_t i = 0; i < p->n; i++) net_math_turn(l->qkv + i * p->qkv, s->n_heads + s->n_kv_heads, s->head_dim, turn_at(p, i));
+    for (size_t i = 0, at = 0; i < p->row->n_segments; at += p->row->segment[i++])
+        net_attention_run(&p->attention, p->row->segment[i], l->qkv + at * p->qkv, l->att + at * p->q, l->lse + at * s->n_heads);
+}
+
+static void attend_back(const struct pass *p, const struct net_layer_work *l, const float *d_att, float *d_qkv) {
+    const struct net_shape *s = &p->net->shape;
+    for (size_t i = 0, at = 0; i < p->row->n_segments; at += p->row->segment[i++])
+        net_attention_back(&p->attention, p->row->segment[i], l->qkv + at * p->qkv, l->att + at * p->q,
+                           l->lse + at * s->n_heads, d_att + at * p->q, d_qkv + at * p->qkv);
+    for (size_t i = 0; i < p->n; i++)
+        net_math_turn_back(d_qkv + i * p->qkv, s->n_heads + s->n_kv_heads, s->head_dim, turn_at(p, i));
+}
+
+static void run_layer(const struct pass *p, size_t il) {
+    const struct net *n = p->net;
+    struct net_work *w = p->w;
+    struct net_layer_work *l = &w->layer[il];
+    join(p, 2 * il);
+    mul(p, l->h, p->n_embd, net_layer_at(n, il, NET_ATTN_Q), p->qkv, l->qkv);
+    attend(p, l);
+    mul(p, l->att, p->q, net_layer_at(n, il, NET_ATTN_OUTPUT), p->n_embd, w->branch);
+    join(p, 2 * il + 1);
+    mul(p, l->h_mid, p->n_embd, net_layer_at(n, il, NET_FFN_GATE), 2 * p->n_ff, l->gate_up);
+    net_math_swiglu(p->n, p->n_ff, l->gate_up, w->act);
+    mul(p, w->act, p->n_ff, net_layer_at(n, il, NET_FFN_DOWN), p->n_embd, w->branch);
+}
+
+/* branch holds the gradient of what the layer added last; d_x that of the stream. */
+static void back_layer(const struct pass *p, size_t il) {
+    const struct net *n = p->net;
+    struct net_work *w = p->w;
+    struct net_layer_work *l = &w->layer[il];
+    mul_back(p, w->branch, p->n_embd, net_layer_at(n, il, NET_FFN_DOWN), p->n_ff, w->act);
+    net_math_swiglu_back(p->n, p->n_ff, l->gate_up, w->act);
+    mul_grad(p, w->branch, p->n_embd, w->act, p->n_ff, net_layer_at(n, il, NET_FFN_DOWN));
+    mul_back(p, l->gate_up, 2 * p->n_ff, net_layer_at(n, il, NET_FFN_GATE), p->n_embd, w->d_h);
+    mul_grad(p, l->gate_up, 2 * p->n_ff, l->h_mid, p->n_embd, net_layer_at(n, il, NET_FFN_GATE));
+    join_back(p, 2 * il + 1);
+    mul_back(p, w->branch, p->n_embd, net_layer_at(n, il, NET_ATTN_OUTPUT), p->q, w->d_h);
+    mul_grad(p, w->branch, p->n_embd, l->att, p->q, net_layer_at(n, il, NET_ATTN_OUTPUT));
+    attend_back(p, l, w->d_h, w->d_qkv);
+    mul_back(p, w->d_qkv, p->qkv, net_layer_at(n, il, NET_ATTN_Q), p->n_embd, w->d_h);
+    mul_grad(p, w->d_qkv, p->qkv, l->h, p->n_embd, net_layer_at(n, il, NET_ATTN_Q));
+    join_back(p, 2 * il);
+}
+
+/* ---- the two ends -------------------------------------------------------------------------------------------- */
+
+static void forward(const struct pass *p) {
+    struct net_work *w = p->w;
+    size_t i = 0;
+    for (size_t s = 0; s < p->row->n_segments; s++)
+        for (uint32_t pos = 0; pos < p->row->segment[s]; pos++) w->pos[i++] = pos;
+    assert(i == p->n);
+    for (i = 0; i < p->n; i++)
+        memcpy(w->branch + i * p->n_embd, p->net->param + (size_t)p->row->token[i] * p->n_embd, p->n_embd * sizeof(float));
+    for (size_t il = 0; il < w->n_layers; il++) run_layer(p, il);
+    join(p, 2 * w->n_layers);
+}
+
+static void backward(const struct pass *p) {
+    struct net_work *w = p->w;
+    memset(w->d_x, 0, p->n * p->n_embd * sizeof(float));
+    join_back(p, 2 * w->n_layers);
+    for (size_t il = w->n_layers; il-- > 0;) back_layer(p, il);
+    for (size_t i = 0; i < p->n; i++)
+        net_math_add(p->grad + (size_t)p->row->token[i] * p->n_embd, w->branch + i * p->n_embd, p->n_embd);
+}
+
+/* ---- the loss ------------------------------------------------------------------------------------------------ */
+
+static double find_guesses(const struct pass *p) {
+    struct net_work *w = p->w;
+    double weights = 0;
+    w->n_guesses = 0;
+    for (size_t i = 1; i < p->n; i++) {
+        float weight = p->row->weight[i];
+        if (!w->pos[i] || !(weight > 0)) continue;
+        w->guess[w->n_guesses++] = (struct net_guess){(uint32_t)i - 1, (uint32_t)p->row->token[i], weight};
+        weights += (double)weight;
+    }
+    return weights;
+}
+
+/* The loss of m guesses; their logits' gradient goes on to d_h, where a gradient is asked for. */
+static double guess_chunk(const struct pass *p, const struct net_guess *g, size_t m) {
+    struct net_work *w = p->w;
+    size_t n_vocab = p->net->shape.n_vocab, cols = p->n_embd, bytes = cols * sizeof(float);
+    const float *embd = p->net->param;
+    double loss = 0;
+    for (size_t i = 0; i < m; i++) memcpy(w->chunk + i * cols, w->h_end + g[i].from * cols, bytes);
+    blas_sgemm(m, n_vocab, cols, w->chunk, cols, embd, cols, false, w->logit, n_vocab);
+    for (size_t i = 0; i < m; i++)
+        loss += (double)g[i].weight * net_math_cross_entropy(w->logit + i * n_vocab, n_vocab, g[i].target, g[i].weight);
+    if (!p->grad) return loss;
+    blas_sgemm_tn(n_vocab, cols, m, w->logit, n_vocab, w->chunk, cols, true, p->grad, cols);
+    blas_sgemm_nn(m, cols, n_vocab, w->logit, n_vocab, embd, cols, false, w->d_chunk, cols);
+    for (size_t i = 0; i < m; i++) memcpy(w->d_h + g[i].from * cols, w->d_chunk + i * cols, bytes);
+    return loss;
+}
+
+double net_row_loss(const struct net *n, struct net_work *w, const struct net_row *row, struct net_dropout dropout, float *grad,
+                    double *weights) {
+    struct pass p = pass_make(n, w, row, dropout, grad);
+    forward(&p);
+    double loss = 0, sum = find_guesses(&p);
+    if (weights) *weights = sum;
+    if (grad) memset(w->d_h, 0, p.n * p.n_embd * sizeof(float));
+    for (size_t i = 0; i < w->n_guesses; i += NET_CHUNK) {
+        size_t left = w->n_guesses - i;
+        loss += guess_chunk(&p, w->guess + i, left < NET_CHUNK ? left : NET_CHUNK);
+    }
+    if (grad) backward(&p);
+    return loss;
+}
+
+void net_row_logits(const struct net *n, struct net_work *w, const struct net_row *row, float *out) {
+    struct pass p = pass_make(n, w, row, (struct net_dropout){0}, NULL);
+    forward(&p);
+    mul(&p, w->h_end, p.n_embd, 0, n->shape.n_vocab, out);
+}
