@@ -29,7 +29,7 @@ static void put(const char *name, const char *text) {
     fclose(f);
 }
 
-static const char TEA[] = "# drinks\n## topic: tea\nfact: tea-pot\nq: how do i make tea\nq:  tea   \nf: and how long\na: Boil water first.\n\n"
+static const char TEA[] = "# drinks\n## topic: hot drinks\nfact: tea-pot\nq: how do i make tea\nq:  tea   \nf: and how long\na: Boil water first.\n\n"
                           "fact: tea-cup\nq: where do i drink it\na: From a cup.\na: From a mug.\n";
 
 static void facts_dialogues_and_synonyms_are_read(void **state) {
@@ -37,7 +37,7 @@ static void facts_dialogues_and_synonyms_are_read(void **state) {
     struct corpus c;
     struct err e = {0};
     put("20-tea.txt", TEA);
-    put("10-milk.txt", "## topic: milk\nfact: milk\nq: milk\na: White.\n## topic: tea\nfact: tea-milk\nq: tea with milk\na: Cloudy.");
+    put("10-milk.txt", "## topic: milk\nfact: milk\nq: milk\na: White.\n## topic: hot drinks\nfact: tea-milk\nq: tea with milk\na: Cloudy.");
     put("dialogues-tea.txt", "dialogue: d1\nu: hi\nk: Hello.\nu: where is my cup\nk: @tea-cup\n\ndialogue: d2\nu: tea\nk: @tea-pot\n");
     put("synonyms.txt", "# two\nhow do i | how can i|how to\n\n make |  brew \n");
     put("notes.md", "no corpus at all");
@@ -53,7 +53,7 @@ static void facts_dialogues_and_synonyms_are_read(void **state) {
     assert_int_equal(pot->place.line, 3);
     assert_int_equal(cup->answer.n, 2);
     assert_int_equal(c.topics.n, 2);
-    assert_string_equal(c.topics.text[pot->topic], "tea");
+    assert_string_equal(c.topics.text[pot->topic], "hot drinks");
     assert_int_equal(corpus_find(&c, "tea-milk")->topic, cup->topic);
     assert_null(corpus_find(&c, "coffee"));
     assert_int_equal(c.n_dialogues, 2);
@@ -79,6 +79,7 @@ static void what_is_wrong_is_named_with_file_and_line(void **state) {
         {"a.txt", "## topic: t\nfact: x\nq:\n", "a.txt:3: expected text after the colon"},
         {"a.txt", "## topic: t\n\nq: what\n", "a.txt:3: found a line that belongs to a fact, but none is open: what"},
         {"a.txt", "## topics: t\n", "a.txt:1: expected a line that starts with ## topic:, fact:, q:, f:, a:, dialogue:, u:, k: or #, found ## topics: t"},
+        {"a.txt", "## topic:\n", "a.txt:1: expected a topic's name after the colon"},
         {"a.txt", "hello\n", "a.txt:1: expected a line that starts with ## topic:, fact:, q:, f:, a:, dialogue:, u:, k: or #, found hello"},
         {"a.txt", "# caf\xc3\xa9\n", "a.txt:1: found a character that is not printable ASCII in: \xc3\xa9"},
         {"a.txt", "u: hi\n", "a.txt:1: found a line that belongs to a dialogue, but none is open: hi"},

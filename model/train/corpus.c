@@ -70,7 +70,8 @@ static int check_id(struct reader *r, const char *id) {
 
 static int open_topic(struct reader *r, char *name) {
     int rc = end_block(r);
-    if (rc || (rc = check_id(r, name))) return rc;
+    if (rc) return rc;
+    if (!*name) return refuse(r->e, r->at, "expected a topic's name after the colon", "");
     r->topic = name;
     for (size_t i = 0; i < r->c->topics.n; i++)
         if (!strcmp(r->c->topics.text[i], name)) return 0;
