@@ -85,8 +85,13 @@ $(BUILD)/tests/bench_%: $(BUILD)/tests/bench_%.o $(SUPPORT) $(BUILD)/libkvetch.a
 # Counts the allocations of the project's own code.
 $(BUILD)/tests/test_session: LDFLAGS += -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc,--wrap=aligned_alloc
 
-$(BUILD)/tests/test_train_%: $(BUILD)/tests/test_train_%.o $(SUPPORT) $(TRAIN_OBJ) $(BUILD)/libkvetch.a
-	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $(filter %.o,$^) $(BUILD)/libkvetch.a $(LIBS) -lcmocka
+$(BUILD)/libtrain.a: $(TRAIN_OBJ)
+	@rm -f $@
+	ar rcs $@ $^
+
+TRAIN_TESTS := $(filter $(BUILD)/tests/test_train_%,$(TESTS))
+$(TRAIN_TESTS): $(BUILD)/tests/%: $(BUILD)/tests/%.o $(SUPPORT) $(BUILD)/libtrain.a $(BUILD)/libkvetch.a
+	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $(filter %.o,$^) $(BUILD)/libtrain.a $(BUILD)/libkvetch.a $(LIBS) -lcmocka
 
 # A program that tests/test_screen.c drives in a terminal.
 $(BUILD)/tests/test_screen: | $(BUILD)/tests/demo_ui
