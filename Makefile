@@ -21,7 +21,7 @@ endif
 ifneq ($(ARCH),aarch64)
 SRC       := $(filter-out %_neon.c,$(SRC))
 endif
-OBJ       := $(SRC:%.c=$(BUILD)/%.o) $(BUILD)/config/personas.o
+OBJ       := $(SRC:%.c=$(BUILD)/%.o) $(BUILD)/config/personas.o $(BUILD)/model/guide_data.o
 LIB_OBJ   := $(filter-out $(BUILD)/app/main.o,$(OBJ))
 TESTS     := $(patsubst tests/%.c,$(BUILD)/tests/%,$(wildcard tests/test_*.c))
 # The trainer is no part of the program: its own target and the tests link it.
@@ -76,6 +76,15 @@ $(BUILD)/config/personas.c: $(PERSONAS) config/personas.sh
 $(BUILD)/config/personas.o: $(BUILD)/config/personas.c
 	$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
 
+# The built-in model, checked against its checksum. Without the file the program is built without it.
+GUIDE     := $(wildcard model/guide/guide.gguf)
+$(BUILD)/model/checksum/checksum: $(addprefix $(BUILD)/,model/checksum/checksum.o config/buf.o config/err.o config/hash.o config/paths.o config/utf8.o)
+	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS)
+$(BUILD)/model/guide_data.s: model/guide.sh $(BUILD)/model/checksum/checksum $(GUIDE) $(GUIDE:=.xxh)
+	sh model/guide.sh $(BUILD)/model/checksum/checksum $(GUIDE) > $@
+$(BUILD)/model/guide_data.o: $(BUILD)/model/guide_data.s
+	$(CC) -c -o $@ $<
+
 $(BUILD)/tests/test_%: $(BUILD)/tests/test_%.o $(SUPPORT) $(BUILD)/libkvetch.a
 	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $(filter %.o,$^) $(BUILD)/libkvetch.a $(LIBS) -lcmocka
 
@@ -98,10 +107,8 @@ $(BUILD)/tests/test_screen: | $(BUILD)/tests/demo_ui
 $(BUILD)/tests/demo_ui: $(BUILD)/tests/demo_ui.o $(BUILD)/libkvetch.a
 	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS)
 
-run: $(BUILD)/kvetch ## build and open a chat: make run MODEL=file.gguf
-	@if [ -z "$(MODEL)" ]; then \
-	  echo "kvetch needs a model for now: make run MODEL=file.gguf (any llama, qwen2 or qwen3 GGUF)"; \
-	else exec $(BUILD)/kvetch -m "$(MODEL)" $(ARGS); fi
+run: $(BUILD)/kvetch ## build and open a chat: with the guide, or make run MODEL=file.gguf
+	@exec $(BUILD)/kvetch $(if $(MODEL),-m "$(MODEL)") $(ARGS)
 
 # Beside other goals deps comes first, also under -j.
 ifneq ($(filter deps,$(MAKECMDGOALS)),)
@@ -139,4 +146,4 @@ uninstall: ## remove what install put there
 clean: ## remove everything that was built
 	rm -rf build
 
--include $(OBJ:.o=.d) $(TRAIN_OBJ:.o=.d) $(TESTS:=.d) $(BENCHES:=.d) $(SUPPORT:.o=.d) $(BUILD)/tests/demo_ui.d
+-include $(OBJ:.o=.d) $(BUILD)/model/checksum/checksum.d $(TRAIN_OBJ:.o=.d) $(TESTS:=.d) $(BENCHES:=.d) $(SUPPORT:.o=.d) $(BUILD)/tests/demo_ui.d

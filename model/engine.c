@@ -7,6 +7,7 @@
 
 #include "config/hash.h"
 #include "config/utf8.h"
+#include "model/guide.h"
 #include "model/model.h"
 
 /* ---- opening ------------------------------------------------------------------------------------------------- */
@@ -107,6 +108,16 @@ static int keep_unusable(struct model *m, struct err *e) {
     return 0;
 }
 
+bool model_has_guide(void) { return guide_size() > 0; }
+
+static int open_bytes(struct model *m, const char *path, struct err *e) {
+    const uint8_t *bytes;
+    size_t n;
+    if (strcmp(path, MODEL_GUIDE)) return gguf_open(&m->gguf, path, e);
+    int rc = guide_bytes(&bytes, &n, e);
+    return rc ? rc : gguf_open_memory(&m->gguf, path, bytes, n, e);
+}
+
 int model_open(struct model **out, const char *path, const struct model_options *o, struct err *e) {
     static const struct model_options whole = {0};
     struct err own;
@@ -115,7 +126,7 @@ int model_open(struct model **out, const char *path, const struct model_options 
     *out = NULL;
     struct model *m = calloc(1, sizeof *m);
     if (!m) return err_set(e, ERR_MEMORY, "no memory to open %s", path);
-    int rc = gguf_open(&m->gguf, path, e);
+    int rc = open_bytes(m, path, e);
     if (!rc) rc = read_names(m, e);
     if (rc) goto out;
     for (size_t i = 0; i < m->gguf->n_tensors; i++) {

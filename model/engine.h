@@ -25,12 +25,15 @@ struct model_options {
     bool vocab_only;   /* tokenizer alone: any architecture, no weights needed */
     bool describe;     /* to be looked at: also a file that cannot be run, see model_info.cannot_run */
 };
+/* In place of a path: the model that is built into the program. (A file of this name is "./guide".) */
+#define MODEL_GUIDE "guide"
+bool model_has_guide(void); /* whether this program was built with it */
 /* Maps and checks the file. ERR_FILE: one line that names file, field, found and expected. */
 int model_open(struct model **out, const char *path, const struct model_options *o, struct err *e);
 void model_close(struct model *m); /* NULL is fine */
 
 struct model_info {
-    const char *path, *name, *arch;  /* name: general.name, or the file's base name */
+    const char *path, *name, *arch;  /* path: as model_open was given it; name: general.name, or the file's base name */
     const char *type;                /* "Q4_K_M" by general.file_type, or the commonest tensor type */
     uint64_t n_params, file_bytes, weight_bytes;
     uint32_t n_layers, n_embd, n_ff, n_heads, n_kv_heads, head_dim, n_vocab, n_ctx_train;

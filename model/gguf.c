@@ -358,27 +358,41 @@ static int read_all(struct gguf *g, struct err *e) {
     return check_names(g, e);
 }
 
+static struct gguf *gguf_new(const char *path, struct err *e) {
+    struct gguf *g = calloc(1, sizeof *g);
+    if (g && (g->path = strdup(path))) return g;
+    free(g);
+    err_set(e, ERR_MEMORY, "%s: no memory to open it", path);
+    return NULL;
+}
+
+/* Hands g out, or closes it where rc or what it holds is bad. */
+static int finish_open(struct gguf **out, struct gguf *g, int rc, struct err *e) {
+    if (!rc) rc = read_all(g, e);
+    if (rc) gguf_close(g);
+    else *out = g;
+    return rc;
+}
+
 int gguf_open(struct gguf **out, const char *path, struct err *e) {
     *out = NULL;
-    struct gguf *g = calloc(1, sizeof *g);
-    if (g) g->path = strdup(path);
-    if (!g || !g->path) {
-        free(g);
-        return err_set(e, ERR_MEMORY, "%s: no memory to open it", path);
-    }
-    int rc = map_file(g, e);
-    if (!rc) rc = read_all(g, e);
-    if (rc) {
-        gguf_close(g);
-        return rc;
-    }
-    *out = g;
-    return 0;
+    struct gguf *g = gguf_new(path, e);
+    return g ? finish_open(out, g, map_file(g, e), e) : ERR_MEMORY;
+}
+
+int gguf_open_memory(struct gguf **out, const char *name, const void *bytes, size_t n, struct err *e) {
+    *out = NULL;
+    struct gguf *g = gguf_new(name, e);
+    if (!g) return ERR_MEMORY;
+    g->map = bytes;
+    g->map_bytes = n;
+    g->borrowed = true;
+    return finish_open(out, g, 0, e);
 }
 
 void gguf_close(struct gguf *g) {
     if (!g) return;
-    if (g->map) munmap((void *)g->map, g->map_bytes);
+    if (g->map && !g->borrowed) munmap((void *)g->map, g->map_bytes);
     free(g->kv);
     free(g->tensor);
     free((char *)g->path);

@@ -1,4 +1,4 @@
-/* gguf: a GGUF file, mapped into memory and read through a cursor that checks every bound.
+/* gguf: a GGUF file, mapped into memory or lying there already, and read through a cursor that checks every bound.
  *
  * Format: the GGUF specification of the ggml project, versions 2 and 3, little-endian. Nothing is copied: strings and
  * tensor bytes are views into the mapping, which lives as long as the struct gguf. Immutable once opened: any thread. */
@@ -41,6 +41,7 @@ struct gguf_tensor {
 struct gguf {
     const char *path;           /* owned copy */
     const uint8_t *map; size_t map_bytes;
+    bool borrowed;              /* the bytes are somebody else's */
     uint32_t version;
     uint64_t alignment;
     struct gguf_kv *kv; size_t n_kv;
@@ -50,6 +51,8 @@ struct gguf {
 
 /* Opens, maps and validates everything but the numbers themselves. ERR_FILE: one line "FILE: FIELD: found X, expected Y". */
 int gguf_open(struct gguf **out, const char *path, struct err *e);
+/* The same for bytes that are in memory and outlive it. name stands for the path. */
+int gguf_open_memory(struct gguf **out, const char *name, const void *bytes, size_t n, struct err *e);
 void gguf_close(struct gguf *g);
 
 const struct gguf_kv *gguf_find(const struct gguf *g, const char *key); /* or NULL */

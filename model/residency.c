@@ -8,7 +8,10 @@
 #define LOOK_US 1e6
 
 void residency_init(struct residency *r, const void *map, size_t bytes) {
-    size_t page = (size_t)sysconf(_SC_PAGESIZE), chunk = bytes / RESIDENCY_CHUNKS / page * page + page;
+    size_t page = (size_t)sysconf(_SC_PAGESIZE), skew = (uintptr_t)map % page, chunk;
+    map = (const uint8_t *)map - skew; /* mincore asks about whole pages */
+    bytes += bytes ? skew : 0;
+    chunk = bytes / RESIDENCY_CHUNKS / page * page + page;
     *r = (struct residency){.map = map, .bytes = bytes, .chunk_bytes = chunk};
 }
 

@@ -322,6 +322,27 @@ static void every_fuzzed_file_opens_or_is_refused_in_one_line(void **state) {
     assert_true(n > 100 && opened > 0 && opened < n);
 }
 
+static void bytes_in_memory_are_read_where_they_lie(void **state) {
+    (void)state;
+    struct support_gguf b = {0};
+    struct buf f = {0};
+    struct gguf *g;
+    struct err e = {0};
+    build_sample(&b);
+    support_gguf_bytes(&b, &f);
+    if (gguf_open_memory(&g, "sample", f.data, f.len, &e)) fail_msg("%s", e.text);
+    const struct gguf_tensor *t = gguf_find_tensor(g, "second");
+    assert_non_null(t);
+    assert_true((const char *)t->data > f.data && (const char *)t->data + t->bytes <= f.data + f.len);
+    gguf_close(g);
+    assert_int_equal(memcmp(f.data, "GGUF", 4), 0); /* still there */
+    assert_int_equal(gguf_open_memory(&g, "sample", f.data, 40, &e), ERR_FILE);
+    assert_int_equal(strncmp(e.text, "sample: ", 8), 0);
+    assert_null(g);
+    buf_free(&f);
+    support_gguf_free(&b);
+}
+
 static void a_real_model_has_the_tensors_it_is_known_for(void **state) {
     (void)state;
     char *path = support_data("stories260K/stories260K.gguf");
@@ -352,6 +373,7 @@ int main(void) {
         cmocka_unit_test(another_alignment_moves_the_data),
         cmocka_unit_test(every_truncation_is_refused_and_no_flipped_byte_crashes),
         cmocka_unit_test(every_fuzzed_file_opens_or_is_refused_in_one_line),
+        cmocka_unit_test(bytes_in_memory_are_read_where_they_lie),
         cmocka_unit_test(a_real_model_has_the_tensors_it_is_known_for),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
