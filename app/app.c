@@ -77,10 +77,17 @@ static bool try_folder(const char *folder, const char *name, struct buf *path) {
     return false;
 }
 
+int app_fail_without_model(const struct persona *p, struct err *e) {
+    return err_set(e, ERR_FILE,
+                   "%s%s%s: name a GGUF file (llama, qwen2 or qwen3; huggingface.co has many) with -m FILE, or as \"model:\" in a persona or in"
+                   " config.yaml; the persona guide brings its own", p ? "the persona " : "no model", p ? p->id : "", p ? " has no model" : "");
+}
+
 int app_find_model(const struct app *a, char **path, struct err *e) {
     *path = NULL;
     const char *name = settings_text(a->settings, SET_MODEL);
-    if (!name || !*name) return err_set(e, ERR_FILE, "no model: name one with -m FILE");
+    if (!name || !*name) return app_fail_without_model(a->persona, e);
+    if (!strcmp(name, MODEL_GUIDE)) return (*path = strdup(name)) ? 0 : err_set(e, ERR_MEMORY, "no memory for the name of the model");
     const char *const *folder;
     size_t n = settings_list(a->settings, SET_MODELS_DIRS, &folder);
     struct buf found = {0}, expanded = {0};

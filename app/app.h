@@ -32,9 +32,10 @@ void app_close(struct app *a); /* also after a failure of these */
 
 /* Starts the engine thread, where it does not run yet. */
 int app_start(struct app *a, struct err *e);
-/* The absolute path of the model to load: SET_MODEL as it is, else searched in models.dirs (also with ".gguf"). The caller frees.
- * ERR_FILE: there is none, or none is named. */
+/* The absolute path of the model to load: SET_MODEL as it is, else searched in models.dirs (also with ".gguf"); or MODEL_GUIDE, where that is
+ * its name. The caller frees. ERR_FILE: there is none, or none is named. */
 int app_find_model(const struct app *a, char **path, struct err *e);
+int app_fail_without_model(const struct persona *p, struct err *e); /* ERR_FILE: where one is to be had. p: who lacks it; NULL: nobody */
 /* Opens the store in data_dir, where it is not open yet. */
 int app_open_store(struct app *a, bool read_only, struct err *e);
 

@@ -112,6 +112,7 @@ static int open_conversation(struct chat *c, struct err *missing, struct err *e)
         opening_adopt(c->app, &row, missing);
         rc = opening_resume(c->app, row.id, &c->slash.conversation, e);
     } else if (!rc) {
+        opening_choose_persona(c->app, true, missing);
         rc = opening_new(c->app, settings_text(c->app->settings, SET_NAME), &c->slash.conversation, e);
     }
     store_conversation_free(&row);
@@ -125,11 +126,6 @@ static int check_model(const struct chat *c, struct err *e) {
     int rc = options_session(c->app->settings, &o, e);
     if (!rc) rc = app_find_model(c->app, &path, e);
     free(path);
-    /* A mistyped file reads as a message. */
-    const char *message = c->app->message, *dot = message ? strrchr(message, '.') : NULL;
-    if (rc && dot && !strcmp(dot, ".gguf") && !settings_text(c->app->settings, SET_MODEL)) {
-        rc = err_set(e, ERR_FILE, "%s: there is no such file", message);
-    }
     return rc;
 }
 
@@ -189,6 +185,7 @@ static int run(struct chat *c, const struct err *not_saved, const struct err *mi
     ui_close(c->ui);
     leave(c);
     if (c->fatal.code) *e = c->fatal;
+    else opening_remember_persona(c->app);
     return c->fatal.code;
 }
 

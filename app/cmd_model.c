@@ -27,7 +27,7 @@ static void tell_facts(const struct model_info *i, void (*tell)(void *out, const
     char fingerprint[20];
     snprintf(fingerprint, sizeof fingerprint, "%016llx", (unsigned long long)i->fingerprint);
     const struct fact facts[] = {
-        FACT_TEXT("path", i->path), FACT_TEXT("name", i->name), FACT_TEXT("arch", i->arch), FACT_TEXT("type", i->type),
+        FACT_TEXT("path", strcmp(i->path, MODEL_GUIDE) ? i->path : "built-in"), FACT_TEXT("name", i->name), FACT_TEXT("arch", i->arch), FACT_TEXT("type", i->type),
         FACT_NUMBER("params", i->n_params), FACT_NUMBER("file_bytes", i->file_bytes), FACT_NUMBER("weight_bytes", i->weight_bytes),
         FACT_NUMBER("layers", i->n_layers), FACT_NUMBER("embd", i->n_embd), FACT_NUMBER("ff", i->n_ff), FACT_NUMBER("heads", i->n_heads),
         FACT_NUMBER("kv_heads", i->n_kv_heads), FACT_NUMBER("head_dim", i->head_dim), FACT_NUMBER("vocab", i->n_vocab),

@@ -5,6 +5,7 @@
 #include "app/command.h"
 #include "app/json.h"
 #include "app/man.h"
+#include "app/opening.h"
 #include "config/persona.h"
 #include "config/utf8.h"
 
@@ -73,6 +74,7 @@ static void add_row(struct buf *out, const struct settings *s, const struct sett
 
 int cmd_config(struct app *a, const struct command_args *args, struct err *e) {
     if (args->n_words) return err_set(e, ERR_USAGE, "config takes no words, found \"%s\"", args->word[0]);
+    opening_choose_persona(a, true, NULL);
     take_bound_of_model(a);
     bool as_json = settings_bool(a->settings, SET_JSON);
     struct json *all = as_json ? json_array() : NULL;

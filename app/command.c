@@ -9,10 +9,10 @@
 #include "config/utf8.h"
 
 static const struct command COMMANDS[] = {
-    {"info", "MODEL", "what a model file holds", "-m -P", {{"--tensors", NULL, "list the tensors too"}}, cmd_info},
-    {"tokenize", "-m MODEL < TEXT", "the token ids of stdin, without BOS", "-m -P", {{"--special", NULL, "control tokens spelt in the text become ids"}}, cmd_tokenize},
-    {"logits", "-m MODEL -o FILE ID...", "the logits of each token, rows of float32", "Model Context -P", {{"-o", "FILE", "file to write"}}, cmd_logits},
-    {"bench", "-m MODEL", "speeds and costs on this machine: -p and -n tokens, -t threads, -ctk and -ctv types, -c bound; perplexity of the text -f",
+    {"info", "[MODEL]", "what a model file holds", "-m -P", {{"--tensors", NULL, "list the tensors too"}}, cmd_info},
+    {"tokenize", "[-m MODEL] < TEXT", "the token ids of stdin, without BOS", "-m -P", {{"--special", NULL, "control tokens spelt in the text become ids"}}, cmd_tokenize},
+    {"logits", "[-m MODEL] -o FILE ID...", "the logits of each token, rows of float32", "Model Context -P", {{"-o", "FILE", "file to write"}}, cmd_logits},
+    {"bench", "[-m MODEL]", "speeds and costs on this machine: -p and -n tokens, -t threads, -ctk and -ctv types, -c bound; perplexity of the text -f",
      "Model Context -P -p -n -f", {{"-d", "N,N...", "depths: cells that are filled before a test; default 0"},
       {"--test", "NAME,NAME...", "only these tests"}}, cmd_bench},
     {"list", "", "the saved conversations, newest first", "", {{0}}, cmd_list},
@@ -62,14 +62,15 @@ int command_check_settings(const struct command *c, const struct settings *s, st
 }
 
 int command_open_model(struct app *a, const struct model_options *o, struct model **m, struct err *e) {
-    char *path;
+    char *path = NULL;
     const char *name = settings_text(a->settings, SET_MODEL);
-    int rc = app_find_model(a, &path, e);
-    if (rc && (!name || !*name)) { /* what a command is about is missing from its command line */
+    bool named = name && *name, guide = !named && !settings_is_set(a->settings, SET_PERSONA);
+    int rc = guide ? 0 : app_find_model(a, &path, e);
+    if (rc && !named) { /* what a command is about is missing from its command line */
         rc = ERR_USAGE;
         if (e) e->code = rc;
     }
-    if (!rc) rc = model_open(m, path, o, e);
+    if (!rc) rc = model_open(m, guide ? MODEL_GUIDE : path, o, e);
     free(path);
     return rc;
 }

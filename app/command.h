@@ -47,7 +47,8 @@ bool command_uses(const struct command *c, const struct setting *d);
 /* ERR_USAGE: a flag of the command line is none of the command's. Before any other origin is applied. */
 int command_check_settings(const struct command *c, const struct settings *s, struct err *e);
 
-int command_open_model(struct app *a, const struct model_options *o, struct model **m, struct err *e); /* the one that SET_MODEL names */
+int command_open_model(struct app *a, const struct model_options *o, struct model **m, struct err *e); /* the one that SET_MODEL names; where no persona
+                                                                     is named either, the guide */
 
 int command_print_help(const struct command *c, struct err *e); /* on stdout; NULL: of the whole program */
 struct json *command_list_json(void);                        /* the table */

@@ -20,8 +20,10 @@ static bool ends_in_gguf(const char *path) {
 
 /* The words that are no flags: a lone model file, or a message. */
 static int take_words(struct app *a, const char **words, size_t n, struct err *e) {
-    if (n == 1 && ends_in_gguf(words[0]) && paths_is_file(words[0]) && !settings_text(a->settings, SET_MODEL))
-        return settings_set(a->settings, SET_MODEL, words[0], ORIGIN_FLAG, "argument", e);
+    if (n == 1 && ends_in_gguf(words[0]) && !settings_text(a->settings, SET_MODEL)) {
+        if (paths_is_file(words[0])) return settings_set(a->settings, SET_MODEL, words[0], ORIGIN_FLAG, "argument", e);
+        return err_set(e, ERR_FILE, "%s: there is no such file", words[0]); /* mistyped: no message for the guide */
+    }
     struct buf b = {0};
     size_t taken = 0;
     for (size_t i = 0; i < n; i++) {

@@ -84,12 +84,16 @@ void man_print(struct buf *out) {
                       ".SH SYNOPSIS\n\\fBkvetch\\fR [\\fIflags\\fR] [\\fImessage\\fR]\n.br\n\\fBkvetch\\fR \\fIcommand\\fR [\\fIflags\\fR]\n"
                       ".SH DESCRIPTION\nOn a terminal kvetch opens a chat. Where standard input or output is no terminal, or with \\fB\\-p\\fR, "
                       "it answers and leaves: standard output has the answer and nothing else. The key\\-value cache starts at 256 cells and "
-                      "grows while you talk; at its bound the conversation goes on, and what has left the context is marked.\n");
+                      "grows while you talk; at its bound the conversation goes on, and what has left the context is marked.\n"
+                      ".PP\nWhere neither a model nor a persona is named, a chat starts with the persona used last, and else, as a script does, with the "
+                      "configured model; where there is none, the persona \\fBguide\\fR answers, whose small model is built into the program and knows "
+                      "kvetch alone.\n");
     add_commands(out);
     add_settings(out);
     add_slash_commands(out);
     buf_add_text(out, ".SH EXIT STATUS\n0 done, 1 failed, 2 usage, 3 model or file not usable, 4 not enough memory, 5 context full under "
                       "\\fB\\-\\-evict stop\\fR, 130 interrupted, 141 the output was closed.\n"
                       ".SH FILES\n.nf\n$XDG_CONFIG_HOME/kvetch/config.yaml      settings\n$XDG_CONFIG_HOME/kvetch/personas/*.yaml  personas\n"
-                      "$XDG_DATA_HOME/kvetch/kvetch.db          conversations\n$XDG_CACHE_HOME/kvetch/                  cache snapshots, always re\\-creatable\n.fi\n");
+                      "$XDG_DATA_HOME/kvetch/kvetch.db          conversations\n$XDG_CACHE_HOME/kvetch/                  cache snapshots, always re\\-creatable\n"
+                      "$XDG_STATE_HOME/kvetch/                  history of the input line, the persona used last\n.fi\n");
 }

@@ -15,25 +15,66 @@ int opening_find(struct app *a, struct store_conversation *row, struct err *e) {
     return 0;
 }
 
-static void adopt_persona(struct app *a, const char *id, struct err *missing) {
-    if (settings_origin(a->settings, SET_PERSONA) >= ORIGIN_FLAG) return;
-    if (a->persona && !strcmp(a->persona->id, id)) return;
-    if (!*id) {
-        settings_forget(a->settings, ORIGIN_PERSONA);
-        persona_close(a->persona);
-        a->persona = NULL;
-        return;
-    }
+/* In place of the one that is there. missing (may be NULL): why it is not. */
+static void take_persona(struct app *a, const char *id, struct err *missing) {
     struct persona *p;
     if (persona_open(&p, id, a->settings, missing)) return;
     persona_close(a->persona);
     a->persona = p;
 }
 
+static void adopt_persona(struct app *a, const char *id, struct err *missing) {
+    if (settings_origin(a->settings, SET_PERSONA) >= ORIGIN_FLAG) return;
+    if (a->persona && !strcmp(a->persona->id, id)) return;
+    if (*id) {
+        take_persona(a, id, missing);
+        return;
+    }
+    settings_forget(a->settings, ORIGIN_PERSONA);
+    persona_close(a->persona);
+    a->persona = NULL;
+}
+
+/* ---- the persona used last ----------------------------------------------------------------------------------- */
+
+#define GUIDE "guide"           /* the persona for whoever has named neither persona nor model */
+#define LAST_PERSONA "persona"  /* in the folder of states: the id of the one that the last chat had */
+#define MAX_ID_BYTES 4096
+
+static void read_last_persona(struct buf *id) {
+    struct buf path = {0};
+    if (!paths_home(PATH_STATE, LAST_PERSONA, &path, NULL)) paths_read(buf_text(&path), MAX_ID_BYTES, id, NULL);
+    buf_free(&path);
+}
+
+void opening_choose_persona(struct app *a, bool as_last, struct err *missing) {
+    if (settings_is_set(a->settings, SET_PERSONA) || settings_origin(a->settings, SET_MODEL) >= ORIGIN_FLAG) return;
+    struct buf last = {0};
+    if (as_last) read_last_persona(&last);
+    if (last.len) take_persona(a, buf_text(&last), missing);
+    if (!settings_text(a->settings, SET_MODEL)) take_persona(a, GUIDE, missing);
+    buf_free(&last);
+}
+
+void opening_remember_persona(const struct app *a) {
+    struct buf last = {0}, folder = {0}, path = {0};
+    const char *id = a->persona && strcmp(a->persona->id, GUIDE) ? a->persona->id : "";
+    read_last_persona(&last);
+    if (!settings_bool(a->settings, SET_NO_SAVE) && a->persona && strcmp(buf_text(&last), id) && !paths_home(PATH_STATE, NULL, &folder, NULL) &&
+        !paths_make_folder(buf_text(&folder), NULL) && !paths_join(buf_text(&folder), LAST_PERSONA, &path)) {
+        paths_write_private(buf_text(&path), id, strlen(id), NULL); /* where it fails the next chat has the one before */
+    }
+    buf_free(&last);
+    buf_free(&folder);
+    buf_free(&path);
+}
+
+/* ---- conversations ------------------------------------------------------------------------------------------- */
+
 void opening_adopt(struct app *a, const struct store_conversation *row, struct err *missing) {
     adopt_persona(a, row->persona, missing);
     if (!*row->model || settings_origin(a->settings, SET_MODEL) >= ORIGIN_FLAG) return;
-    if (paths_is_file(row->model)) settings_set(a->settings, SET_MODEL, row->model, ORIGIN_PERSONA, "the conversation", NULL);
+    if (!strcmp(row->model, MODEL_GUIDE) || paths_is_file(row->model)) settings_set(a->settings, SET_MODEL, row->model, ORIGIN_PERSONA, "the conversation", NULL);
     else err_set(missing, ERR_FILE, "the model of this conversation is no longer there: %s", row->model);
 }
 

@@ -13,6 +13,12 @@ int opening_find(struct app *a, struct store_conversation *row, struct err *e);
  * longer there is left as it is, and missing (may be NULL) says so. */
 void opening_adopt(struct app *a, const struct store_conversation *row, struct err *missing);
 
+/* The persona of a new conversation for which neither a persona nor, by a flag, a model was named: the one that the last chat had (where
+ * as_last), else none where the configuration names a model, else the guide. missing (may be NULL): why it is not the last one. */
+void opening_choose_persona(struct app *a, bool as_last, struct err *missing);
+/* For the next chat: at a chat's end. That it was the guide is not kept, since the guide would stand before a model configured later. */
+void opening_remember_persona(const struct app *a);
+
 /* Both are saved where the store is open and --no-save is not given.
  * A new conversation as the settings have it: system prompt, the persona's examples. title may be NULL. */
 int opening_new(struct app *a, const char *title, struct conversation **out, struct err *e);

@@ -197,6 +197,7 @@ static int open_conversation(struct script *s, struct err *e) {
     int rc = old || s->saving ? app_open_store(s->app, !s->saving, e) : 0;
     if (rc) return rc;
     if (old) return resume(s, e);
+    opening_choose_persona(s->app, false, NULL);
     rc = opening_new(s->app, title, &s->slash.conversation, e);
     return rc || !s->saving ? rc : check_name(s, e);
 }

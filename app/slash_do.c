@@ -63,11 +63,8 @@ static bool model_differs(const struct slash *s) {
     if (!m || app_find_model(s->app, &path, NULL)) return false;
     struct model_info info;
     model_get_info(m, &info);
-    char *now = realpath(path, NULL), *open = realpath(info.path, NULL);
-    bool differs = now && open && strcmp(now, open) != 0;
+    bool differs = strcmp(path, info.path) != 0;
     free(path);
-    free(now);
-    free(open);
     return differs;
 }
 
@@ -127,13 +124,37 @@ static int talk_to_persona(struct slash *s, unsigned *todo, struct err *e) {
     return slash_print(s, &text, e);
 }
 
-int slash_persona(struct slash *s, const char *arg, unsigned *todo, struct err *e) {
-    if (!*arg) return list_personas(s, e);
-    struct persona *p;
-    int rc = persona_open(&p, arg, s->app->settings, e);
+/* The guide's model is for the guide: where it is the one that is open, a persona that names none is refused. */
+static int check_persona(const struct slash *s, const struct persona *p, const struct settings *with, struct err *e) {
+    struct model *m = s->app->worker ? worker_model(s->app->worker) : NULL;
+    struct model_info info;
+    if (!m || settings_text(with, SET_MODEL)) return 0;
+    model_get_info(m, &info);
+    return strcmp(info.path, MODEL_GUIDE) ? 0 : app_fail_without_model(p, e);
+}
+
+static int put_on_persona(struct slash *s, const char *name, struct err *e) {
+    struct settings *with;
+    struct persona *p = NULL;
+    int rc = settings_copy(&with, s->app->settings, e);
     if (rc) return rc;
+    rc = persona_open(&p, name, with, e);
+    if (!rc) rc = check_persona(s, p, with, e);
+    if (rc) {
+        persona_close(p);
+        settings_close(with);
+        return rc;
+    }
+    settings_take(s->app->settings, with);
     persona_close(s->app->persona);
     s->app->persona = p;
+    return 0;
+}
+
+int slash_persona(struct slash *s, const char *arg, unsigned *todo, struct err *e) {
+    if (!*arg) return list_personas(s, e);
+    int rc = put_on_persona(s, arg, e);
+    if (rc) return rc;
     rc = talk_to_persona(s, todo, e);
     *todo |= SLASH_THEME;
     if (!rc && model_differs(s)) *todo |= SLASH_LOAD;

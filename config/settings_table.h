@@ -1,7 +1,7 @@
 /* The table of settings. No include guard: included where SETTING is defined.
  * SETTING(id, yaml key, flags, type, value name, min, max, choices, default, group, help) */
 
-SETTING(SET_MODEL, "model", "-m --model", SETTING_PATH, "FILE", 0, 0, NULL, NULL, "Model", "GGUF file, or a name in models.dirs")
+SETTING(SET_MODEL, "model", "-m --model", SETTING_PATH, "FILE", 0, 0, NULL, NULL, "Model", "GGUF file, or a name in models.dirs; guide: the built-in one")
 SETTING(SET_MODELS_DIRS, "models.dirs", "", SETTING_LIST, "DIR", 0, 0, NULL, NULL, "Model", "folders searched for -m NAME")
 SETTING(SET_THREADS, "threads", "-t --threads", SETTING_INT, "N", 0, 256, NULL, "0", "Model", "threads that compute; 0: all processors")
 SETTING(SET_BATCH, "batch", "-b --batch-size", SETTING_INT, "N", 1, 65536, NULL, "2048", "Model", "most prompt tokens handed over at once")

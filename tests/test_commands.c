@@ -222,7 +222,8 @@ static void bench_refuses_what_is_no_depth_and_no_test(void **state) {
 
 static void a_command_without_its_model_ends_with_2(void **state) {
     (void)state;
-    static const char *const COMMAND[][5] = {{"info"}, {"tokenize"}, {"logits", "-o", "rows.f32", "1"}, {"bench"}};
+    static const char *const COMMAND[][7] = {
+        {"info", "-P", ""}, {"tokenize", "-P", ""}, {"logits", "-P", "", "-o", "rows.f32", "1"}, {"bench", "-P", ""}};
     for (size_t i = 0; i < 4; i++) {
         struct program_run r;
         program_run(&r, "x", 1, COMMAND[i]);
@@ -404,7 +405,7 @@ static void flags_of_which_one_would_be_dropped_are_refused(void **state) {
     write_config("no_save: true\nsystem: s\n");
     REFUSED("--name and no_save (", "-p", "x", "--name", "b");
     struct program_run r; /* what the flags take back contradicts nothing; there is no model */
-    RUN(&r, "-p", "x", "--name", "b", "--no-save=false", "-sysf", "/dev/null");
+    RUN(&r, "-P", "", "-p", "x", "--name", "b", "--no-save=false", "-sysf", "/dev/null");
     assert_non_null(strstr(buf_text(&r.err), "no model"));
     program_run_free(&r);
     remove(support_folder_path("kvetch/config.yaml"));

@@ -87,14 +87,16 @@ static void every_shipped_persona_opens_and_says_who_it_is(void **state) {
     }
 }
 
-static void the_guide_knows_its_version_and_lives_in_a_small_context(void **state) {
+static void the_guide_is_asked_as_its_model_was_trained(void **state) {
     (void)state;
     struct settings *s = opened();
     struct persona *p;
     assert_int_equal(persona_open(&p, "guide", s, NULL), 0);
-    assert_int_equal(settings_int(s, SET_BOUND), 1024);
-    assert_non_null(strstr(settings_text(s, SET_SYSTEM), "kvetch " KVETCH_VERSION));
-    assert_true(strlen(settings_text(s, SET_SYSTEM)) < 900); /* fits half of 1024 tokens even at two bytes each */
+    assert_string_equal(settings_text(s, SET_MODEL), "guide");
+    assert_string_equal(settings_text(s, SET_SYSTEM), "You are the guide of kvetch, a chat program for the terminal. Answer in one to four short"
+                                                      " sentences. If you do not know, say so.");
+    assert_int_equal(settings_int(s, SET_START), 256);
+    assert_int_equal(settings_int(s, SET_BOUND), 512);
     persona_close(p);
     settings_close(s);
 }
@@ -313,7 +315,7 @@ static void the_list_shows_all_with_where_they_are_from(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         TEST(every_shipped_persona_opens_and_says_who_it_is),
-        TEST(the_guide_knows_its_version_and_lives_in_a_small_context),
+        TEST(the_guide_is_asked_as_its_model_was_trained),
         TEST(a_persona_gives_settings_below_flags_and_above_the_configuration),
         TEST(another_persona_takes_the_place_of_the_first),
         TEST(what_extends_wins_over_what_is_extended),

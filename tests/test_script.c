@@ -458,9 +458,9 @@ static void wrong_usage_ends_with_2(void **state) {
     assert_refused(&r, 2); /* no prompt at all */
     RUN(&r, "", 0, MODEL);
     assert_refused(&r, 2);
-    RUN(&r, NULL, 0, "-p", "x");
+    RUN(&r, NULL, 0, "-P", "coder", "-p", "x");
     assert_refused(&r, 3); /* no model is named: there is none to use */
-    RUN(&r, NULL, 0, "info");
+    RUN(&r, NULL, 0, "info", "-P", "coder");
     assert_refused(&r, 2); /* what the command is about is missing */
 }
 
