@@ -1,0 +1,61 @@
+/* support_guide: the guide's examination: its questions, what is right, and how they are put. */
+#ifndef TESTS_SUPPORT_GUIDE_H
+#define TESTS_SUPPORT_GUIDE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "config/buf.h"
+#include "config/err.h"
+#include "model/engine.h"
+
+#define GUIDE_QUESTIONS "tests/guide/questions.txt" /* its head says how it is written */
+#define GUIDE_DIALOGUES "tests/guide/dialogues.txt"
+#define GUIDE_MAX_DEMANDS 4
+
+/* What it says to anything outside kvetch, and to commands, flags and keys that do not exist. */
+extern const char guide_refusal[], guide_refusal_command[];
+
+enum guide_kind { GUIDE_FACT, GUIDE_REFUSE, GUIDE_REFUSE_COMMAND };
+struct guide_question {
+    const char *text, *area;
+    int line;
+    enum guide_kind kind;
+    const char *demand[GUIDE_MAX_DEMANDS]; /* the lines "= ..." and "! ..." */
+    size_t n_demands;
+};
+/* Views into the file's text. */
+struct guide_questions {
+    struct buf file;
+    struct guide_question *q;
+    size_t n;
+};
+int guide_questions_read(struct guide_questions *all, const char *path, struct err *e);
+void guide_questions_free(struct guide_questions *all);
+
+/* Whether an answer is right. If not, *why (may be NULL) gets what is wrong. */
+bool guide_is_right(const struct guide_question *q, const char *answer, struct buf *why);
+size_t guide_count_sentences(const char *text);
+
+/* ---- asking -------------------------------------------------------------------------------------------------- */
+
+/* A guide and one who asks it. */
+struct guide {
+    struct model *model;
+    struct session *session;
+    struct session_options options;      /* the persona's */
+    struct sample_params sampling;       /* the persona's */
+    char *system;
+    struct chat_message *said; size_t n_said, cap_said; /* of a running conversation; owned, as are its texts and ids */
+};
+/* path: the model's file. bound, evict: of the cache; bound 0: as the persona has them. */
+int guide_open(struct guide *g, const char *path, uint32_t bound, enum kv_evict evict, struct err *e);
+void guide_close(struct guide *g);
+/* One reply, in a conversation of its own, or after all that was asked so far (running). seed UINT64_MAX: at temperature 0. */
+int guide_ask(struct guide *g, const char *question, bool running, uint64_t seed, struct reply *out, struct err *e);
+
+/* All dialogues of a file as one long conversation under the persona's system prompt, and which of its tokens are the guide's. The
+ * caller frees with rendered_free and free. */
+int guide_render_dialogues(struct guide *g, const char *path, struct rendered *out, bool **its, struct err *e);
+
+#endif
