@@ -98,7 +98,7 @@ $(BUILD)/libtrain.a: $(TRAIN_OBJ)
 	@rm -f $@
 	ar rcs $@ $^
 
-TRAIN_TESTS := $(filter $(BUILD)/tests/test_train_% $(BUILD)/tests/test_corpus,$(TESTS))
+TRAIN_TESTS := $(filter $(BUILD)/tests/test_train_% $(BUILD)/tests/test_corpus,$(TESTS)) $(BUILD)/tests/bench_train
 $(TRAIN_TESTS): $(BUILD)/tests/%: $(BUILD)/tests/%.o $(SUPPORT) $(BUILD)/libtrain.a $(BUILD)/libkvetch.a
 	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $(filter %.o,$^) $(BUILD)/libtrain.a $(BUILD)/libkvetch.a $(LIBS) -lcmocka
 
