@@ -249,7 +249,6 @@ static void a_conversation_with_the_guide_is_resumed_without_naming_it(void **st
     expect(&r, 0, "");
     assert_int_equal(rename(support_folder_path("kvetch/2.kv"), support_folder_path("kvetch/1.kv")), 0);
     RUN(&r, NULL, "--resume", "first", "-p", "more", "-n", "4");
-    assert_true(r.out.len > 0);
     expect(&r, 0, "the conversation is read again: ");
 }
 
