@@ -191,14 +191,13 @@ static int check_name(struct script *s, struct err *e) {
 /* A saved conversation, or a new one, which is written only where that was asked for. */
 static int open_conversation(struct script *s, struct err *e) {
     const struct settings *set = s->app->settings;
-    const char *title = settings_text(set, SET_NAME);
     bool old = settings_text(set, SET_RESUME) || settings_bool(set, SET_CONTINUE);
-    s->saving = (old || title) && !settings_bool(set, SET_NO_SAVE);
+    s->saving = (old || settings_text(set, SET_NAME)) && !settings_bool(set, SET_NO_SAVE);
     int rc = old || s->saving ? app_open_store(s->app, !s->saving, e) : 0;
     if (rc) return rc;
     if (old) return resume(s, e);
     opening_choose_persona(s->app, false, NULL);
-    rc = opening_new(s->app, title, &s->slash.conversation, e);
+    rc = opening_new(s->app, settings_text(set, SET_NAME), &s->slash.conversation, e);
     return rc || !s->saving ? rc : check_name(s, e);
 }
 
