@@ -50,12 +50,12 @@ MAKEFLAGS += --no-print-directory
 
 .DELETE_ON_ERROR:
 .SECONDARY:
-.PHONY: all help run deps test asan tsan fuzz bench layers format install uninstall clean
+.PHONY: all help run deps test asan tsan fuzz bench guide-score layers format install uninstall clean
 
 all: $(BUILD)/kvetch ## build the program (the default)
 
 help: ## list the targets
-	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | expand -t 12
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 12
 
 $(BUILD)/kvetch: $(OBJ)
 	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS)
@@ -86,6 +86,9 @@ $(BUILD)/model/guide_data.o: $(BUILD)/model/guide_data.s
 	$(CC) -c -o $@ $<
 
 $(BUILD)/tests/test_%: $(BUILD)/tests/test_%.o $(SUPPORT) $(BUILD)/libkvetch.a
+	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $(filter %.o,$^) $(BUILD)/libkvetch.a $(LIBS) -lcmocka
+
+$(BUILD)/tests/guide_score: $(BUILD)/tests/guide_score.o $(SUPPORT) $(BUILD)/libkvetch.a
 	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $(filter %.o,$^) $(BUILD)/libkvetch.a $(LIBS) -lcmocka
 
 $(BUILD)/tests/bench_%: $(BUILD)/tests/bench_%.o $(SUPPORT) $(BUILD)/libkvetch.a
@@ -129,6 +132,9 @@ tsan: ## the tests under ThreadSanitizer
 bench: $(BENCHES) ## time the kernels alone (a whole model: build/kvetch bench -m FILE)
 	@for b in $(BENCHES); do echo "== $$b"; $$b || exit 1; done
 
+guide-score: $(BUILD)/tests/guide_score ## put its examination to the guide, or to another: make guide-score MODEL=file.gguf
+	@$(BUILD)/tests/guide_score $(if $(MODEL),--model "$(MODEL)")
+
 layers: ## check who includes whom
 	@sh tests/layers.sh
 
@@ -146,4 +152,4 @@ uninstall: ## remove what install put there
 clean: ## remove everything that was built
 	rm -rf build
 
--include $(OBJ:.o=.d) $(BUILD)/model/checksum/checksum.d $(TRAIN_OBJ:.o=.d) $(TESTS:=.d) $(BENCHES:=.d) $(SUPPORT:.o=.d) $(BUILD)/tests/demo_ui.d
+-include $(OBJ:.o=.d) $(BUILD)/model/checksum/checksum.d $(TRAIN_OBJ:.o=.d) $(TESTS:=.d) $(BENCHES:=.d) $(SUPPORT:.o=.d) $(BUILD)/tests/guide_score.d $(BUILD)/tests/demo_ui.d

@@ -221,6 +221,40 @@ int guide_ask(struct guide *g, const char *question, bool running, uint64_t seed
     return rc;
 }
 
+const struct guide_way guide_ways[GUIDE_WAYS] = {
+    {.name = "temperature 0", .seed = UINT64_MAX},
+    {.name = "seed 1", .seed = 1},
+    {.name = "seed 2", .seed = 2},
+    {.name = "seed 3", .seed = 3},
+    {.name = "one conversation, shift at 512", .running = true, .bound = 512, .evict = KV_EVICT_SHIFT, .seed = UINT64_MAX},
+    {.name = "one conversation, slide at 512", .running = true, .bound = 512, .evict = KV_EVICT_SLIDE, .seed = UINT64_MAX},
+};
+
+int guide_examine(const char *path, const struct guide_questions *all, const struct guide_way *way, size_t step, guide_fn *fn, void *ctx, uint64_t *evicted,
+                  struct err *e) {
+    struct guide g;
+    int rc = guide_open(&g, path, way->bound, way->evict, e);
+    if (rc) return rc;
+    for (size_t i = 0; i < all->n && !rc; i += step) {
+        struct reply r;
+        struct buf wrong = {0};
+        rc = guide_ask(&g, all->q[i].text, way->running, way->seed, &r, e);
+        if (rc) break;
+        struct guide_answer a = {.question = &all->q[i], .text = buf_text(&r.text)};
+        if (!guide_is_right(a.question, a.text, &wrong)) a.wrong = buf_text(&wrong);
+        a.ended = r.finish == FINISH_STOP && *r.stopped_by;
+        a.n_sentences = guide_count_sentences(a.text);
+        fn(ctx, &a);
+        buf_free(&wrong);
+        reply_free(&r);
+    }
+    struct session_stats st;
+    session_get_stats(g.session, &st);
+    if (evicted) *evicted = st.kv.evicted_tokens;
+    guide_close(&g);
+    return rc;
+}
+
 /* ---- dialogues ----------------------------------------------------------------------------------------------- */
 
 /* The guide's: in each of its messages from behind what opens it to its end token. */
@@ -243,24 +277,34 @@ static int mark_its(struct guide *g, const struct rendered *r, bool *its, struct
     return rc;
 }
 
-int guide_render_dialogues(struct guide *g, const char *path, struct rendered *out, bool **its, struct err *e) {
+/* Says what the nth dialogue of the text says. */
+static int say_dialogue(struct guide *g, char *text, const char *path, size_t nth, struct err *e) {
+    int rc = 0, number = 0;
+    size_t at = SIZE_MAX; /* before the first */
+    for (char *line; !rc && (line = next_line(&text));) {
+        bool user = !strncmp(line, "u: ", 3), its = !strncmp(line, "k: ", 3);
+        number++;
+        if (!strncmp(line, "dialogue: ", 10)) at++;
+        else if (!user && !its && *line && *line != '#') rc = err_set(e, ERR_FILE, "%s:%d: what is this: %s", path, number, line);
+        else if ((user || its) && (nth == SIZE_MAX || nth == at)) rc = say(g, user ? CHAT_USER : CHAT_ASSISTANT, line + 3, strlen(line + 3), NULL, e);
+    }
+    return rc;
+}
+
+int guide_render_dialogue(struct guide *g, const char *path, size_t nth, struct rendered *out, bool **its, struct err *e) {
     struct buf file = {0};
     *out = (struct rendered){0};
     *its = NULL;
     forget(g);
-    int rc = paths_read(path, MAX_FILE_BYTES, &file, e), number = 0;
+    int rc = paths_read(path, MAX_FILE_BYTES, &file, e);
     if (!rc) rc = begin(g, e);
-    char *at = file.data;
-    for (char *line; !rc && (line = next_line(&at));) {
-        number++;
-        if (!strncmp(line, "u: ", 3)) rc = say(g, CHAT_USER, line + 3, strlen(line + 3), NULL, e);
-        else if (!strncmp(line, "k: ", 3)) rc = say(g, CHAT_ASSISTANT, line + 3, strlen(line + 3), NULL, e);
-        else if (*line && *line != '#' && strncmp(line, "dialogue: ", 10) != 0) rc = err_set(e, ERR_FILE, "%s:%d: what is this: %s", path, number, line);
+    if (!rc) rc = say_dialogue(g, file.data, path, nth, e);
+    if (!rc && g->n_said > 1) {
+        rc = model_render(g->model, g->said, g->n_said, false, out, e);
+        if (!rc && !(*its = calloc(out->n, 1))) rc = err_set(e, ERR_MEMORY, "no memory for the dialogues");
+        if (!rc) rc = mark_its(g, out, *its, e);
+        if (rc) rendered_free(out);
     }
-    if (!rc) rc = model_render(g->model, g->said, g->n_said, false, out, e);
-    if (!rc && !(*its = calloc(out->n, 1))) rc = err_set(e, ERR_MEMORY, "no memory for the dialogues");
-    if (!rc) rc = mark_its(g, out, *its, e);
     buf_free(&file);
-    if (rc) rendered_free(out), free(*its), *its = NULL;
     return rc;
 }

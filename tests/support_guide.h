@@ -11,6 +11,7 @@
 
 #define GUIDE_QUESTIONS "tests/guide/questions.txt" /* its head says how it is written */
 #define GUIDE_DIALOGUES "tests/guide/dialogues.txt"
+#define GUIDE_MODEL "model/guide/guide.gguf"
 #define GUIDE_MAX_DEMANDS 4
 
 /* What it says to anything outside kvetch, and to commands, flags and keys that do not exist. */
@@ -54,8 +55,31 @@ void guide_close(struct guide *g);
 /* One reply, in a conversation of its own, or after all that was asked so far (running). seed UINT64_MAX: at temperature 0. */
 int guide_ask(struct guide *g, const char *question, bool running, uint64_t seed, struct reply *out, struct err *e);
 
-/* All dialogues of a file as one long conversation under the persona's system prompt, and which of its tokens are the guide's. The
- * caller frees with rendered_free and free. */
-int guide_render_dialogues(struct guide *g, const char *path, struct rendered *out, bool **its, struct err *e);
+/* A way to put all questions. */
+struct guide_way {
+    const char *name;
+    bool running;         /* one after the other in one long conversation */
+    uint32_t bound;       /* 0: the persona's */
+    enum kv_evict evict;
+    uint64_t seed;        /* UINT64_MAX: temperature 0 */
+};
+#define GUIDE_WAYS 6
+extern const struct guide_way guide_ways[GUIDE_WAYS]; /* temperature 0, three seeds, and through shifts and slides */
+
+struct guide_answer {
+    const struct guide_question *question;
+    const char *text;
+    const char *wrong;    /* NULL: it is right; else what is missing */
+    bool ended;           /* by its end token */
+    size_t n_sentences;
+};
+typedef void guide_fn(void *ctx, const struct guide_answer *a);
+/* Asks every step-th question, and tells fn of each answer. path: the model's file. *evicted (may be NULL): tokens that left meanwhile. */
+int guide_examine(const char *path, const struct guide_questions *all, const struct guide_way *way, size_t step, guide_fn *fn, void *ctx, uint64_t *evicted,
+                  struct err *e);
+
+/* The nth dialogue of a file, or all of them as one long conversation (SIZE_MAX), under the persona's system prompt, and which of its
+ * tokens are the guide's. Where there are not so many out->n is 0. The caller frees with rendered_free and free. */
+int guide_render_dialogue(struct guide *g, const char *path, size_t nth, struct rendered *out, bool **its, struct err *e);
 
 #endif
