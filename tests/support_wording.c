@@ -115,7 +115,7 @@ static void take_key(const char *word, const char *next, wording_fn *fn, void *c
     }
     for (size_t i = 0; i < sizeof alone / sizeof *alone; i++)
         if (!strcasecmp(word, alone[i])) fn(ctx, WORDING_KEY, word);
-    if (!strcmp(word, "Up") || !strcmp(word, "Down")) fn(ctx, WORDING_KEY, word);
+    if (find_key(word) && !strncasecmp(next, "arrow", 5)) fn(ctx, WORDING_KEY, word);
     if (tolower((unsigned char)word[0]) == 'f' && find_key(word)) fn(ctx, WORDING_KEY, word);
     snprintf(pair, sizeof pair, "%s-%s", word, next);
     rest = pair;
