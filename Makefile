@@ -50,7 +50,7 @@ MAKEFLAGS += --no-print-directory
 
 .DELETE_ON_ERROR:
 .SECONDARY:
-.PHONY: all help run deps test asan tsan fuzz bench guide-score layers format install uninstall clean
+.PHONY: all help run deps test asan tsan fuzz bench guide guide-score layers format install uninstall clean
 
 all: $(BUILD)/kvetch ## build the program (the default)
 
@@ -101,6 +101,9 @@ $(BUILD)/libtrain.a: $(TRAIN_OBJ)
 	@rm -f $@
 	ar rcs $@ $^
 
+$(BUILD)/guide-train: $(BUILD)/model/train/main.o $(BUILD)/libtrain.a $(BUILD)/libkvetch.a
+	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS)
+
 TRAIN_TESTS := $(filter $(BUILD)/tests/test_train_% $(BUILD)/tests/test_corpus,$(TESTS)) $(BUILD)/tests/bench_train
 $(TRAIN_TESTS): $(BUILD)/tests/%: $(BUILD)/tests/%.o $(SUPPORT) $(BUILD)/libtrain.a $(BUILD)/libkvetch.a
 	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $(filter %.o,$^) $(BUILD)/libtrain.a $(BUILD)/libkvetch.a $(LIBS) -lcmocka
@@ -141,6 +144,9 @@ layers: ## check who includes whom
 format: ## lay out the sources by .clang-format
 	clang-format -i $(SRC) $(wildcard */*.h tests/*.c)
 
+guide: $(BUILD)/guide-train ## train the guide anew: model/guide/guide.gguf (half an hour)
+	$(BUILD)/guide-train --out model/guide/guide.gguf --checkpoint $(BUILD)/guide.checkpoint $(ARGS)
+
 install: all ## install under PREFIX
 	install -D $(BUILD)/kvetch $(DESTDIR)$(PREFIX)/bin/kvetch
 	XDG_CONFIG_HOME=/nonexistent $(BUILD)/kvetch help --man > $(BUILD)/kvetch.1
@@ -152,4 +158,4 @@ uninstall: ## remove what install put there
 clean: ## remove everything that was built
 	rm -rf build
 
--include $(OBJ:.o=.d) $(BUILD)/model/checksum/checksum.d $(TRAIN_OBJ:.o=.d) $(TESTS:=.d) $(BENCHES:=.d) $(SUPPORT:.o=.d) $(BUILD)/tests/guide_score.d $(BUILD)/tests/demo_ui.d
+-include $(OBJ:.o=.d) $(BUILD)/model/checksum/checksum.d $(TRAIN_OBJ:.o=.d) $(BUILD)/model/train/main.d $(TESTS:=.d) $(BENCHES:=.d) $(SUPPORT:.o=.d) $(BUILD)/tests/guide_score.d $(BUILD)/tests/demo_ui.d

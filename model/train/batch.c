@@ -1,0 +1,405 @@
+/* batch: see batch.h. A conversation is added message by message; one that does not fit is taken back. */
+#include "model/train/batch.h"
+
+#include <assert.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "config/hash.h"
+
+/* What conversations are made of. */
+static const double LONG_ROW = 0.64;         /* rows that begin with a long conversation: it takes 3/4 of the row on the average */
+static const double LONG_DIALOGUE = 0.45;    /* long conversations that hold written dialogues */
+static const double DIALOGUE_LATER = 0.4;    /* dialogues that follow other exchanges */
+static const double SHORT_DIALOGUE = 0.15;   /* short conversations that are the beginning of a dialogue */
+static const double FOLLOW = 0.3;            /* exchanges that go on with the same subject */
+static const double SHORT_TURNS[] = {0.4, 0.3, 0.2, 0.1};
+
+enum { HELD_OF = 50, HELD_LEAST = 8 }; /* one wording of so many, of facts that have at least so many */
+
+static const char REFUSAL[] = "refuse-"; /* what the ids of facts that refuse begin with */
+
+static const char *const kind_names[BATCH_N_KINDS] = {"mixed", "first", "refusal", "chain", "dialogue"};
+
+const char *batch_kind_name(enum batch_kind k) { return kind_names[k]; }
+
+struct held { size_t fact, ask; };
+
+struct batch {
+    const struct corpus *c;
+    const struct model *m;
+    struct batch_options o;
+    size_t *known, n_known;             /* facts that are answered */
+    size_t *refused, n_refused;         /* facts that are refused, */
+    double *refused_up_to;              /* and the share of those up to each */
+    struct held *held; size_t n_held, cap_held;
+    size_t head[CHAT_ASSISTANT + 1];    /* tokens before a message's text, by its role */
+};
+
+/* A row while it is made. */
+struct making {
+    const struct batch *b;
+    struct draw d;
+    struct batch_row *row;
+    size_t first;                       /* where the open conversation begins */
+    const struct corpus_fact *last;     /* what was answered last in it, or NULL */
+    struct buf user;
+    struct err *e;
+};
+
+static int no_memory(struct err *e) { return err_set(e, ERR_MEMORY, "no memory for the rows to learn from"); }
+
+/* ---- rows ---------------------------------------------------------------------------------------------------- */
+
+void batch_row_free(struct batch_row *r) {
+    free(r->token);
+    free(r->weight);
+    free(r->segment);
+    *r = (struct batch_row){0};
+}
+
+struct net_row batch_row_view(const struct batch_row *r) {
+    return (struct net_row){.token = r->token, .weight = r->weight, .n = r->n, .segment = r->segment, .n_segments = r->n_segments};
+}
+
+static int reserve(struct batch_row *r, size_t n) {
+    if (r->n + n <= r->cap) return 0;
+    size_t cap = (r->n + n) * 2;
+    int32_t *token = realloc(r->token, cap * sizeof *token);
+    if (token) r->token = token;
+    float *weight = realloc(r->weight, cap * sizeof *weight);
+    if (weight) r->weight = weight;
+    if (!token || !weight) return ERR_MEMORY;
+    r->cap = cap;
+    return 0;
+}
+
+static int end_segment(struct making *g) {
+    struct batch_row *r = g->row;
+    if (r->n_segments == r->cap_segments) {
+        size_t cap = r->cap_segments * 2 + 16;
+        uint32_t *s = realloc(r->segment, cap * sizeof *s);
+        if (!s) return no_memory(g->e);
+        r->segment = s;
+        r->cap_segments = cap;
+    }
+    r->segment[r->n_segments++] = (uint32_t)(r->n - g->first);
+    return 0;
+}
+
+/* ---- messages ------------------------------------------------------------------------------------------------ */
+
+enum { TAIL = 2 }; /* tokens after a message's text: the end mark and a newline */
+
+/* Adds a message as the template writes it:
+ *   <|im_start|> role newline TEXT <|im_end|> newline
+ * TEXT and the reply's end count in the loss. */
+static int put_message(struct making *g, enum chat_role role, const char *text) {
+    struct chat_message msg = {.role = role, .text = text, .n_text = strlen(text)};
+    struct rendered r;
+    int rc = model_render(g->b->m, &msg, 1, false, &r, g->e);
+    if (!rc && reserve(g->row, r.n)) rc = no_memory(g->e);
+    float w = role == CHAT_ASSISTANT ? 1 : role == CHAT_USER ? g->b->o.user_loss : 0;
+    for (size_t i = 0; !rc && i < r.n; i++) {
+        bool is_text = i >= g->b->head[role] && i < r.n - TAIL, is_end = role == CHAT_ASSISTANT && i == r.n - TAIL;
+        g->row->token[g->row->n] = r.id[i];
+        g->row->weight[g->row->n++] = is_text || is_end ? w : 0;
+    }
+    if (!rc) rendered_free(&r);
+    return rc;
+}
+
+static int measure_heads(struct batch *b, struct err *e) {
+    int rc = 0;
+    for (enum chat_role role = CHAT_SYSTEM; role <= CHAT_ASSISTANT && !rc; role++) {
+        struct rendered r;
+        if ((rc = model_render(b->m, &(struct chat_message){.role = role, .text = ""}, 1, false, &r, e))) break;
+        b->head[role] = r.n - TAIL;
+        rendered_free(&r);
+    }
+    return rc;
+}
+
+static const char *draw_text(struct draw *d, const struct corpus_list *l) { return l->text[draw_below(d, l->n)]; }
+
+static int put_exchange(struct making *g, const char *user, const char *reply) {
+    buf_clear(&g->user);
+    if (augment_user(g->b->c, &g->b->o.augment, &g->d, user, &g->user)) return no_memory(g->e);
+    int rc = put_message(g, CHAT_USER, buf_text(&g->user));
+    return rc ? rc : put_message(g, CHAT_ASSISTANT, reply);
+}
+
+/* ---- which fact ---------------------------------------------------------------------------------------------- */
+
+static bool is_refusal(const struct corpus_fact *f) { return !strncmp(f->id, REFUSAL, sizeof REFUSAL - 1); }
+
+static bool is_held(const struct batch *b, const struct corpus_fact *f, size_t ask) {
+    const char *text = f->ask.text[ask];
+    return b->o.hold && ask && f->ask.n >= HELD_LEAST && !(hash_bytes(text, strlen(text), 0) % HELD_OF);
+}
+
+static const struct corpus_fact *draw_known(struct making *g) { return &g->b->c->fact[g->b->known[draw_below(&g->d, g->b->n_known)]]; }
+
+static const struct corpus_fact *draw_refused(struct making *g) {
+    const struct batch *b = g->b;
+    double x = draw_real(&g->d);
+    size_t i = 0;
+    while (i + 1 < b->n_refused && x >= b->refused_up_to[i]) i++;
+    return &b->c->fact[b->refused[i]];
+}
+
+static const struct corpus_fact *draw_fact(struct making *g) {
+    const struct batch *b = g->b;
+    if (!b->n_known || (b->n_refused && draw_chance(&g->d, b->o.refusals))) return draw_refused(g);
+    return draw_known(g);
+}
+
+/* Another fact of the last one's topic that can be asked for in passing, or NULL. */
+static const struct corpus_fact *draw_follow(struct making *g) {
+    const struct corpus_fact *found = NULL;
+    size_t seen = 0;
+    for (size_t i = 0; g->last && i < g->b->c->n_facts; i++) {
+        const struct corpus_fact *f = &g->b->c->fact[i];
+        if (f != g->last && f->topic == g->last->topic && f->follow.n && !draw_below(&g->d, ++seen)) found = f;
+    }
+    return found;
+}
+
+static int put_ask(struct making *g, const struct corpus_fact *f) {
+    size_t i;
+    do i = draw_below(&g->d, f->ask.n); /* the first one is never held */
+    while (is_held(g->b, f, i));
+    g->last = f;
+    return put_exchange(g, f->ask.text[i], draw_text(&g->d, &f->answer));
+}
+
+static int put_drawn(struct making *g) {
+    const struct corpus_fact *f = draw_chance(&g->d, FOLLOW) ? draw_follow(g) : NULL;
+    if (!f) return put_ask(g, draw_fact(g));
+    g->last = f;
+    return put_exchange(g, draw_text(&g->d, &f->follow), draw_text(&g->d, &f->answer));
+}
+
+/* ---- conversations ------------------------------------------------------------------------------------------- */
+
+static int open_conversation(struct making *g) {
+    g->first = g->row->n;
+    g->last = NULL;
+    return draw_chance(&g->d, g->b->o.no_system) ? 0 : put_message(g, CHAT_SYSTEM, g->b->o.system);
+}
+
+static bool is_full(const struct making *g) { return g->row->n > g->b->o.row_tokens; }
+
+/* Ends the conversation, or takes it back where it has grown too long: *fits. */
+static int close_conversation(struct making *g, bool *fits) {
+    *fits = !is_full(g);
+    if (*fits) return end_segment(g);
+    g->row->n = g->first;
+    return 0;
+}
+
+/* Exchanges while they fit and the conversation has fewer than n tokens. */
+static int put_chain(struct making *g, size_t n) {
+    int rc = 0;
+    while (!rc && g->row->n - g->first < n) {
+        size_t before = g->row->n;
+        rc = put_drawn(g);
+        if (!is_full(g)) continue;
+        g->row->n = before;
+        break;
+    }
+    return rc;
+}
+
+/* The first exchanges of a dialogue, as many as fit. */
+static int put_dialogue(struct making *g, size_t n_turns) {
+    const struct corpus *c = g->b->c;
+    const struct corpus_dialogue *d = &c->dialogue[draw_below(&g->d, c->n_dialogues)];
+    int rc = 0;
+    for (size_t i = 0; i < d->n_turns && i < n_turns && !rc; i++) {
+        const struct corpus_turn *t = &d->turn[i];
+        size_t before = g->row->n;
+        g->last = t->fact_id ? &c->fact[t->fact] : NULL;
+        rc = put_exchange(g, t->user, t->fact_id ? draw_text(&g->d, &g->last->answer) : t->reply);
+        if (!is_full(g)) continue;
+        if (i) g->row->n = before; /* what has no exchange at all is taken back as a whole */
+        break;
+    }
+    return rc;
+}
+
+static int add_short(struct making *g, bool *fits) {
+    double x = draw_real(&g->d);
+    size_t n = 1;
+    while (n < sizeof SHORT_TURNS / sizeof *SHORT_TURNS && x >= SHORT_TURNS[n - 1]) x -= SHORT_TURNS[n++ - 1];
+    int rc = open_conversation(g);
+    if (!rc && g->b->c->n_dialogues && draw_chance(&g->d, SHORT_DIALOGUE)) rc = put_dialogue(g, n);
+    else
+        for (size_t i = 0; i < n && !rc; i++) rc = put_drawn(g);
+    return rc ? rc : close_conversation(g, fits);
+}
+
+static int add_long(struct making *g, bool dialogue) {
+    size_t most = g->b->o.row_tokens, n = most / 2 + draw_below(&g->d, most - most / 2);
+    bool fits;
+    int rc = open_conversation(g);
+    if (!rc && dialogue && draw_chance(&g->d, DIALOGUE_LATER)) rc = put_chain(g, draw_below(&g->d, most / 3));
+    if (!rc && dialogue) rc = put_dialogue(g, SIZE_MAX);
+    if (!rc) rc = put_chain(g, n);
+    return rc ? rc : close_conversation(g, &fits);
+}
+
+static int add_first(struct making *g, bool refusal, bool *fits) {
+    int rc = open_conversation(g);
+    if (!rc) rc = put_ask(g, refusal ? draw_refused(g) : draw_known(g));
+    return rc ? rc : close_conversation(g, fits);
+}
+
+static int fill_mixed(struct making *g) {
+    int rc = 0;
+    bool fits = true;
+    if (draw_chance(&g->d, LONG_ROW)) rc = add_long(g, g->b->c->n_dialogues && draw_chance(&g->d, LONG_DIALOGUE));
+    while (!rc && fits) rc = add_short(g, &fits);
+    return rc;
+}
+
+static int fill(struct making *g, enum batch_kind kind) {
+    const struct batch *b = g->b;
+    int rc = 0;
+    bool fits = kind == BATCH_REFUSAL ? b->n_refused : b->n_known;
+    switch (kind) {
+    case BATCH_FIRST:
+    case BATCH_REFUSAL:
+        while (!rc && fits) rc = add_first(g, kind == BATCH_REFUSAL, &fits);
+        return rc;
+    case BATCH_CHAIN: return add_long(g, false);
+    case BATCH_DIALOGUE: return b->c->n_dialogues ? add_long(g, true) : 0;
+    default: return fill_mixed(g);
+    }
+}
+
+int batch_make(const struct batch *b, enum batch_kind kind, uint64_t index, struct batch_row *row, struct err *e) {
+    struct making g = {.b = b, .d = draw_open(b->o.seed ^ (uint64_t)kind << 56, index), .row = row, .e = e};
+    row->n = row->n_segments = 0;
+    int rc = fill(&g, kind);
+    buf_free(&g.user);
+    return rc;
+}
+
+/* ---- held wordings ------------------------------------------------------------------------------------------- */
+
+size_t batch_n_held(const struct batch *b) { return b->n_held; }
+
+int batch_held(const struct batch *b, size_t *from, struct batch_row *row, struct err *e) {
+    struct making g = {.b = b, .row = row, .e = e};
+    int rc = 0;
+    bool fits = true;
+    row->n = row->n_segments = 0;
+    for (; *from < b->n_held && !rc; ++*from) {
+        const struct corpus_fact *f = &b->c->fact[b->held[*from].fact];
+        g.first = row->n;
+        rc = put_message(&g, CHAT_SYSTEM, b->o.system);
+        if (!rc) rc = put_message(&g, CHAT_USER, f->ask.text[b->held[*from].ask]);
+        if (!rc) rc = put_message(&g, CHAT_ASSISTANT, f->answer.text[0]);
+        if (!rc) rc = close_conversation(&g, &fits);
+        if (!fits) break;
+    }
+    return rc;
+}
+
+static int collect_held(struct batch *b) {
+    for (size_t i = 0; i < b->c->n_facts; i++) {
+        const struct corpus_fact *f = &b->c->fact[i];
+        for (size_t j = 0; j < f->ask.n; j++) {
+            if (!is_held(b, f, j)) continue;
+            if (b->n_held == b->cap_held) {
+                size_t cap = b->cap_held * 2 + 64;
+                struct held *h = realloc(b->held, cap * sizeof *h);
+                if (!h) return ERR_MEMORY;
+                b->held = h;
+                b->cap_held = cap;
+            }
+            b->held[b->n_held++] = (struct held){i, j};
+        }
+    }
+    return 0;
+}
+
+/* ---- opening ------------------------------------------------------------------------------------------------- */
+
+static int sort_facts(struct batch *b) {
+    const struct corpus *c = b->c;
+    double sum = 0;
+    b->known = calloc(c->n_facts + 1, sizeof *b->known);
+    b->refused = calloc(c->n_facts + 1, sizeof *b->refused);
+    b->refused_up_to = calloc(c->n_facts + 1, sizeof *b->refused_up_to);
+    if (!b->known || !b->refused || !b->refused_up_to) return ERR_MEMORY;
+    for (size_t i = 0; i < c->n_facts; i++) {
+        if (!is_refusal(&c->fact[i])) {
+            b->known[b->n_known++] = i;
+            continue;
+        }
+        sum += sqrt((double)c->fact[i].ask.n); /* one with many questions comes more often, but each of them less */
+        b->refused_up_to[b->n_refused] = sum;
+        b->refused[b->n_refused++] = i;
+    }
+    for (size_t i = 0; i < b->n_refused; i++) b->refused_up_to[i] /= sum;
+    return 0;
+}
+
+/* Whether the system prompt and any one exchange fit a row, also where the user's text has grown by a greeting and typos. */
+static int check_room(const struct batch *b, struct err *e) {
+    struct batch_row row = {0};
+    struct making g = {.b = b, .row = &row, .e = e};
+    size_t longest_user = 0, longest_reply = 0, system;
+    int rc = put_message(&g, CHAT_SYSTEM, b->o.system);
+    system = row.n;
+    for (size_t i = 0; i < b->c->n_facts && !rc; i++) {
+        const struct corpus_fact *f = &b->c->fact[i];
+        for (size_t j = 0; j < f->ask.n + f->answer.n && !rc; j++) {
+            bool user = j < f->ask.n;
+            size_t *longest = user ? &longest_user : &longest_reply;
+            row.n = 0;
+            rc = put_message(&g, user ? CHAT_USER : CHAT_ASSISTANT, user ? f->ask.text[j] : f->answer.text[j - f->ask.n]);
+            if (row.n > *longest) *longest = row.n;
+        }
+    }
+    batch_row_free(&row);
+    size_t need = system + 2 * longest_user + longest_reply;
+    if (!rc && need > b->o.row_tokens)
+        rc = err_set(e, ERR_USAGE, "rows of %zu tokens are too short for the corpus: it needs %zu", b->o.row_tokens, need);
+    return rc;
+}
+
+int batch_open(struct batch **out, const struct corpus *c, const struct model *m, const struct batch_options *o, struct err *e) {
+    *out = NULL;
+    struct batch *b = calloc(1, sizeof *b);
+    if (!b) return no_memory(e);
+    *b = (struct batch){.c = c, .m = m, .o = *o};
+    int rc = sort_facts(b) || collect_held(b) ? no_memory(e) : measure_heads(b, e);
+    if (!rc) rc = check_room(b, e);
+    if (rc) batch_close(b);
+    else *out = b;
+    return rc;
+}
+
+void batch_close(struct batch *b) {
+    if (!b) return;
+    free(b->known);
+    free(b->refused);
+    free(b->refused_up_to);
+    free(b->held);
+    free(b);
+}
+
+/* ---- as text ------------------------------------------------------------------------------------------------- */
+
+int batch_show(const struct batch *b, const struct batch_row *row, struct buf *out) {
+    int rc = 0;
+    for (size_t i = 0, at = 0; i < row->n_segments && !rc; at += row->segment[i++]) {
+        buf_printf(out, "---- %u tokens\n", row->segment[i]);
+        rc = vocab_decode(b->m->vocab, row->token + at, row->segment[i], true, false, out);
+    }
+    return rc;
+}
