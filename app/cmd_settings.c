@@ -27,6 +27,14 @@ static void take_bound_of_model(struct app *a) {
     model_close(m);
 }
 
+/* That of a chat for which the command line names none. */
+static void take_chosen_persona(struct app *a) {
+    bool named = settings_is_set(a->settings, SET_PERSONA);
+    opening_choose_persona(a, true, NULL);
+    if (named || !a->persona) return;
+    settings_set(a->settings, SET_PERSONA, a->persona->id, ORIGIN_MODEL, strcmp(a->persona->id, OPENING_GUIDE) ? "used last" : "no model is named", NULL);
+}
+
 /* Of its own type; a size is in bytes. */
 static void add_value(struct json *j, const struct settings *s, const struct setting *d) {
     const char *const *item;
@@ -74,7 +82,7 @@ static void add_row(struct buf *out, const struct settings *s, const struct sett
 
 int cmd_config(struct app *a, const struct command_args *args, struct err *e) {
     if (args->n_words) return err_set(e, ERR_USAGE, "config takes no words, found \"%s\"", args->word[0]);
-    opening_choose_persona(a, true, NULL);
+    take_chosen_persona(a);
     take_bound_of_model(a);
     bool as_json = settings_bool(a->settings, SET_JSON);
     struct json *all = as_json ? json_array() : NULL;

@@ -37,8 +37,7 @@ static void adopt_persona(struct app *a, const char *id, struct err *missing) {
 
 /* ---- the persona used last ----------------------------------------------------------------------------------- */
 
-#define GUIDE "guide"           /* the persona for whoever has named neither persona nor model */
-#define LAST_PERSONA "persona"  /* in the folder of states: the id of the one that the last chat had */
+#define LAST_PERSONA "persona" /* in the folder of states: the id of the one that the last chat had */
 #define MAX_ID_BYTES 4096
 
 static void read_last_persona(struct buf *id) {
@@ -52,13 +51,13 @@ void opening_choose_persona(struct app *a, bool as_last, struct err *missing) {
     struct buf last = {0};
     if (as_last) read_last_persona(&last);
     if (last.len) take_persona(a, buf_text(&last), missing);
-    if (!settings_text(a->settings, SET_MODEL)) take_persona(a, GUIDE, missing);
+    if (!settings_text(a->settings, SET_MODEL)) take_persona(a, OPENING_GUIDE, missing);
     buf_free(&last);
 }
 
 void opening_remember_persona(const struct app *a) {
     struct buf last = {0}, folder = {0}, path = {0};
-    const char *id = a->persona && strcmp(a->persona->id, GUIDE) ? a->persona->id : "";
+    const char *id = a->persona && strcmp(a->persona->id, OPENING_GUIDE) ? a->persona->id : "";
     read_last_persona(&last);
     if (!settings_bool(a->settings, SET_NO_SAVE) && a->persona && strcmp(buf_text(&last), id) && !paths_home(PATH_STATE, NULL, &folder, NULL) &&
         !paths_make_folder(buf_text(&folder), NULL) && !paths_join(buf_text(&folder), LAST_PERSONA, &path)) {

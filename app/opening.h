@@ -13,6 +13,8 @@ int opening_find(struct app *a, struct store_conversation *row, struct err *e);
  * longer there is left as it is, and missing (may be NULL) says so. */
 void opening_adopt(struct app *a, const struct store_conversation *row, struct err *missing);
 
+#define OPENING_GUIDE "guide" /* the persona for whoever has named neither persona nor model */
+
 /* The persona of a new conversation for which neither a persona nor, by a flag, a model was named: the one that the last chat had (where
  * as_last), else none where the configuration names a model, else the guide. missing (may be NULL): why it is not the last one. */
 void opening_choose_persona(struct app *a, bool as_last, struct err *missing);

@@ -548,6 +548,23 @@ static void a_model_file_that_vanishes_stays_loaded_and_the_bar_tells_of_it(void
     assert_int_equal(chat(change_a_model_that_has_gone, (const char *[]){"-m", path, "-n", "8", NULL}), 0);
 }
 
+static void take_another_persona(void) {
+    until_idle();
+    say("/persona poet");
+    say("/exit");
+}
+
+static void the_persona_at_the_end_is_the_next_chats(void **state) {
+    (void)state;
+    struct buf last = {0};
+    assert_int_equal(paths_make_folder(support_folder_path("kvetch/personas"), NULL), 0);
+    assert_int_equal(paths_write_private(support_folder_path("kvetch/personas/poet.yaml"), "system: Rhyme.\n", 15, NULL), 0);
+    assert_int_equal(chat(take_another_persona, NULL), 0);
+    assert_int_equal(paths_read(support_folder_path("kvetch/persona"), 100, &last, NULL), 0);
+    assert_string_equal(buf_text(&last), "poet");
+    buf_free(&last);
+}
+
 static void never(void) { fail_msg("the screen was opened"); }
 static void wait_for_the_end(void) {
     while (!paper.leaving) {
@@ -590,6 +607,7 @@ int main(void) {
         TEST(commands_change_what_is_shown),
         TEST(leaving_in_mid_reply_keeps_what_was_written),
         TEST(a_model_file_that_vanishes_stays_loaded_and_the_bar_tells_of_it),
+        TEST(the_persona_at_the_end_is_the_next_chats),
         TEST(what_is_not_there_ends_the_chat_with_its_status),
         TEST(a_system_prompt_larger_than_half_the_bound_ends_the_chat_at_its_start),
     };

@@ -313,6 +313,19 @@ static void config_says_where_each_value_came_from(void **state) {
     cJSON_Delete(all);
 }
 
+static void config_shows_the_persona_that_a_chat_would_start_with(void **state) {
+    (void)state;
+    static const struct {
+        const char *flag, *value, *persona, *from;
+    } cases[] = {{"--temp", "0.5", "guide", "no model is named"}, {"-P", "coder", "coder", "flag -P"}, {"-m", "m.gguf", "(none)", "default"}};
+    for (size_t i = 0; i < 3; i++) {
+        cJSON *all = JSON(NULL, "config", cases[i].flag, cases[i].value, "--json");
+        assert_string_equal(text_of(setting_of(all, "persona"), "value"), cases[i].persona);
+        assert_string_equal(text_of(setting_of(all, "persona"), "from"), cases[i].from);
+        cJSON_Delete(all);
+    }
+}
+
 static void config_prints_values_of_their_types_whole_and_no_orders_for_one_run(void **state) {
     (void)state;
     struct program_run r;
@@ -543,6 +556,7 @@ int main(void) {
         cmocka_unit_test(list_of_a_folder_that_is_none_ends_with_3),
         cmocka_unit_test(list_and_a_turn_name_the_conversation_alike),
         cmocka_unit_test(config_says_where_each_value_came_from),
+        cmocka_unit_test(config_shows_the_persona_that_a_chat_would_start_with),
         cmocka_unit_test(config_prints_values_of_their_types_whole_and_no_orders_for_one_run),
         cmocka_unit_test(config_shows_what_a_model_was_trained_for_where_the_bound_is_left_to_it),
         cmocka_unit_test(a_setting_that_a_command_does_not_use_is_refused),
