@@ -250,6 +250,10 @@ static void a_conversation_with_the_guide_is_resumed_without_naming_it(void **st
     assert_int_equal(rename(support_folder_path("kvetch/2.kv"), support_folder_path("kvetch/1.kv")), 0);
     RUN(&r, NULL, "--resume", "first", "-p", "more", "-n", "4");
     expect(&r, 0, "the conversation is read again: ");
+    RUN(&r, NULL, "-m", "guide", "--name", "third", "-p", "hi", "-n", "4"); /* the model alone */
+    expect(&r, 0, "");
+    RUN(&r, NULL, "--resume", "third", "-p", "more", "-n", "4");
+    expect(&r, 0, "");
 }
 
 int main(void) {
