@@ -144,8 +144,9 @@ layers: ## check who includes whom
 format: ## lay out the sources by .clang-format
 	clang-format -i $(SRC) $(wildcard */*.h tests/*.c)
 
+# The processor alone is to decide the kernels, and with them the bits.
 guide: $(BUILD)/guide-train ## train the guide anew: model/guide/guide.gguf (half an hour)
-	$(BUILD)/guide-train --out model/guide/guide.gguf --checkpoint $(BUILD)/guide.checkpoint $(ARGS)
+	env -u OPENBLAS_CORETYPE -u OPENBLAS_L2_SIZE $(BUILD)/guide-train --out model/guide/guide.gguf --checkpoint $(BUILD)/guide.checkpoint $(ARGS)
 
 install: all ## install under PREFIX
 	install -D $(BUILD)/kvetch $(DESTDIR)$(PREFIX)/bin/kvetch
