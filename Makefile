@@ -101,7 +101,13 @@ $(BUILD)/libtrain.a: $(TRAIN_OBJ)
 	@rm -f $@
 	ar rcs $@ $^
 
-$(BUILD)/guide-train: $(BUILD)/model/train/main.o $(BUILD)/libtrain.a $(BUILD)/libkvetch.a
+# The trainer is linked without the built-in model, so that it can replace a damaged one.
+$(BUILD)/model/train/no_guide.s: model/guide.sh
+	@mkdir -p $(@D)
+	sh model/guide.sh > $@
+$(BUILD)/model/train/no_guide.o: $(BUILD)/model/train/no_guide.s
+	$(CC) -c -o $@ $<
+$(BUILD)/guide-train: $(addprefix $(BUILD)/model/train/,main.o no_guide.o) $(TRAIN_OBJ) $(filter-out %/guide_data.o,$(LIB_OBJ))
 	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS)
 
 TRAIN_TESTS := $(filter $(BUILD)/tests/test_train_% $(BUILD)/tests/test_corpus,$(TESTS)) $(BUILD)/tests/bench_train
@@ -145,8 +151,9 @@ format: ## lay out the sources by .clang-format
 	clang-format -i $(SRC) $(wildcard */*.h tests/*.c)
 
 # The processor alone is to decide the kernels, and with them the bits.
-guide: $(BUILD)/guide-train ## train the guide anew: model/guide/guide.gguf (half an hour)
+guide: $(BUILD)/guide-train $(BUILD)/model/checksum/checksum ## train the guide anew: model/guide/guide.gguf (half an hour)
 	env -u OPENBLAS_CORETYPE -u OPENBLAS_L2_SIZE $(BUILD)/guide-train --out model/guide/guide.gguf --checkpoint $(BUILD)/guide.checkpoint $(ARGS)
+	$(BUILD)/model/checksum/checksum model/guide/guide.gguf > model/guide/guide.gguf.xxh
 
 install: all ## install under PREFIX
 	install -D $(BUILD)/kvetch $(DESTDIR)$(PREFIX)/bin/kvetch

@@ -4,12 +4,18 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <cmocka.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "config/paths.h"
+#include "model/gguf.h"
 #include "model/train/corpus.h"
+#include "model/train/guide_file.h"
 #include "tests/support_folder.h"
+
+#define GUIDE "model/guide/guide.gguf"
 
 static int open_folder(void **state) {
     (void)state;
@@ -143,6 +149,26 @@ static void the_guides_own_corpus_can_be_read(void **state) {
     corpus_close(&c);
 }
 
+/* Nothing is trained by tests: who changes the corpus says make guide. */
+static void the_guide_was_trained_on_the_corpus_that_is_there(void **state) {
+    (void)state;
+    struct gguf *g;
+    struct gguf_text text;
+    struct err e = {0};
+    uint64_t hash;
+    char hex[17];
+    if (!paths_exists(GUIDE)) {
+        printf("missing: %s\n", GUIDE);
+        skip();
+    }
+    assert_int_equal(corpus_hash("model/guide", &hash, &e), 0);
+    if (gguf_open(&g, GUIDE, &e) || gguf_string(g, GUIDE_FILE_CORPUS_HASH, &text, &e)) fail_msg("%s", e.text);
+    snprintf(hex, sizeof hex, "%016" PRIx64, hash);
+    if (text.n != 16 || memcmp(text.p, hex, 16))
+        fail_msg("%s was trained on corpus %.*s, and model/guide holds %s: run make guide", GUIDE, (int)text.n, text.p, hex);
+    gguf_close(g);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(facts_dialogues_and_synonyms_are_read, open_folder, close_folder),
@@ -150,6 +176,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(a_folder_without_text_is_refused, open_folder, close_folder),
         cmocka_unit_test_setup_teardown(the_hash_is_that_of_names_and_bytes, open_folder, close_folder),
         cmocka_unit_test(the_guides_own_corpus_can_be_read),
+        cmocka_unit_test(the_guide_was_trained_on_the_corpus_that_is_there),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
