@@ -316,6 +316,7 @@ static void on_cache(struct chat *c, const struct kv_event *ev) {
     case KV_EVENT_GROW: chat_event(c, "grew to %u cells in %.0f µs", ev->cells_after, ev->us); break;
     case KV_EVENT_SHRINK: chat_event(c, "shrank to %u cells in %.0f µs", ev->cells_after, ev->us); break;
     case KV_EVENT_REFUSED: chat_event(c, "cannot grow beyond %u cells: %s", ev->cells_before, ev->reason); break;
+    case KV_EVENT_MODE: chat_event(c, "at the bound this model's context does %s", ev->reason); break;
     case KV_EVENT_EVICT:
         say_left(c, ev->evicted_turns, ev->evicted_tokens);
         break;
@@ -328,6 +329,7 @@ void chat_handle(struct chat *c, struct worker_event *ev) {
     case WORKER_LOADING: break;
     case WORKER_PLAN: on_plan(c, ev); break;
     case WORKER_PROGRESS:
+        if (ev->done <= c->done) c->reading_us = process_now_us(); /* what stays at the bound, once more */
         c->done = ev->done;
         c->total = ev->total;
         break;

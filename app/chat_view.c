@@ -173,7 +173,7 @@ static void check_saving(struct chat *c) {
 static enum ui_state state_of(const struct chat *c, double now) {
     if (c->load || c->restore) return UI_LOADING;
     if (c->reply && now < c->flash_us) return c->flash;
-    if (c->reply) return c->is_writing ? UI_WRITING : UI_READING;
+    if (c->reply) return c->is_writing && c->done >= c->total ? UI_WRITING : UI_READING;
     return c->save ? UI_SAVING : UI_IDLE;
 }
 

@@ -138,12 +138,12 @@ struct json *report_token(const struct worker_event *ev) {
 }
 
 struct json *report_cache(const struct kv_event *ev) {
-    static const char *const NAME[] = {[KV_EVENT_GROW] = "grow", [KV_EVENT_SHRINK] = "shrink", [KV_EVENT_EVICT] = "evict", [KV_EVENT_REFUSED] = "refused"};
+    static const char *const NAME[] = {[KV_EVENT_GROW] = "grow", [KV_EVENT_SHRINK] = "shrink", [KV_EVENT_EVICT] = "evict", [KV_EVENT_REFUSED] = "refused", [KV_EVENT_MODE] = "mode"};
     struct json *j = report_event(NAME[ev->kind]);
     if (ev->kind == KV_EVENT_EVICT) {
         json_add_number(j, "turns", ev->evicted_turns);
         json_add_number(j, "tokens", ev->evicted_tokens);
-    } else {
+    } else if (ev->kind != KV_EVENT_MODE) {
         json_add_number(j, "cells_before", ev->cells_before);
         json_add_number(j, "cells", ev->cells_after);
         json_add_number(j, "bytes_before", (double)ev->bytes_before);
@@ -176,7 +176,7 @@ struct json *report_conversation(const struct store_conversation *c) {
 void report_left(size_t turns, size_t tokens, enum kv_evict mode, struct buf *out) {
     const char *s = tokens == 1 ? "" : "s";
     if (turns) buf_printf(out, "%zu turn%s (%zu token%s) left the context", turns, turns == 1 ? "" : "s", tokens, s);
-    else buf_printf(out, "the oldest %zu token%s%s left the context", tokens, s, mode == KV_EVICT_SHIFT ? " of this turn" : "");
+    else buf_printf(out, "the oldest %zu token%s%s left the context", tokens, s, mode == KV_EVICT_SLIDE ? "" : " of this turn");
 }
 
 struct json *report_error(const struct err *e) {

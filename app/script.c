@@ -33,7 +33,7 @@ struct script {
     bool resumed;                 /* the conversation is a saved one */
     uint64_t fingerprint;         /* of the model */
     size_t n_turns;
-    double read_us;               /* when reading the prompt began */
+    double read_us;               /* when reading the prompt began; 0 once there is text */
     size_t n_read;                /* tokens of it that had to be computed */
 };
 
@@ -83,7 +83,7 @@ static void say_progress(struct script *s, const struct worker_event *ev) {
         print_json(s, j);
         return;
     }
-    if (ev->done >= ev->total) return;
+    if (ev->done >= ev->total || s->read_us <= 0) return;
     double us = process_now_us() - s->read_us;
     struct buf b = {0};
     buf_printf(&b, "reading the prompt: %zu of %zu tokens", ev->done, ev->total);
@@ -102,10 +102,12 @@ static void say_cache(struct script *s, const struct kv_event *ev) {
         break;
     case KV_EVENT_EVICT: break; /* there may be many: the statistics tell what left in all */
     case KV_EVENT_REFUSED: script_output_notice(&s->out, "the context could not grow beyond %u cells (%s)", ev->cells_before, ev->reason); break;
+    case KV_EVENT_MODE: script_output_notice(&s->out, "at the bound this model's context does %s", ev->reason); break;
     }
 }
 
 static void say_text(struct script *s, const struct worker_event *ev) {
+    s->read_us = 0;
     /* What this cannot keep for want of memory, the end of the reply brings. */
     conversation_extend(s->slash.conversation, ev->text, ev->n_text, process_now_us(), NULL);
     if (s->form == FORM_JSONL) print_json(s, report_token(ev));

@@ -37,7 +37,7 @@ static const struct command_row rows[] = {
     {"set", "[NAME [VALUE]]", "change a setting, or show it, or all", slash_set, MAY_HAVE, OF_SETTINGS, false},
     {"stats", "", "memory, cache and speeds, measured now", slash_stats, NO_ARGUMENT, OF_NOTHING, true},
     {"context", "", "tokens by message, and what has left the context", slash_context, NO_ARGUMENT, OF_NOTHING, true},
-    {"evict", "MODE", "what happens at the bound: shift, slide, stop", slash_evict, MUST_HAVE, OF_MODES, false},
+    {"evict", "MODE", "what happens at the bound: shift, slide, reseed, stop", slash_evict, MUST_HAVE, OF_MODES, false},
     {"limit", "CELLS", "bound of the context; 0: what the model was trained for", slash_limit, MUST_HAVE, OF_NOTHING, false},
     {"exit quit bye", "", "leave", slash_exit, NO_ARGUMENT, OF_NOTHING, true},
 };

@@ -11,7 +11,7 @@ SETTING(SET_BOUND, "context.bound", "-c --ctx-size", SETTING_INT, "CELLS", 32, 1
 SETTING(SET_START, "context.start", "--ctx-start", SETTING_INT, "CELLS", 1, 1073741824, NULL, "256", "Context", "cells the cache starts with")
 SETTING(SET_GROW, "context.grow", "--grow", SETTING_FORM, "HOW", 0, 0, "auto double linear linear:SIZE fixed", "auto", "Context", "how the cache grows; SIZE in cells, or in bytes with a unit")
 SETTING(SET_STEP, "context.step", "--grow-step", SETTING_SIZE, "SIZE", 0, 0, NULL, "1GiB", "Context", "step of linear growth, and of auto past its threshold")
-SETTING(SET_EVICT, "context.evict", "--evict", SETTING_CHOICE, "MODE", 0, 0, "shift slide stop", "shift", "Context", "what happens at the bound")
+SETTING(SET_EVICT, "context.evict", "--evict", SETTING_CHOICE, "MODE", 0, 0, "shift slide reseed stop", "shift", "Context", "what happens at the bound")
 SETTING(SET_EVICT_FREE, "context.evict_free", "--evict-free", SETTING_REAL, "SHARE", 0.01, 1, NULL, "0.5", "Context", "share of what is not kept that a shift frees")
 SETTING(SET_KEEP, "context.keep", "--keep", SETTING_FORM, "TOKENS", 0, 1073741824, "system N", "system", "Context", "first tokens that never leave the context")
 SETTING(SET_BUDGET, "context.budget", "--budget", SETTING_SIZE, "SIZE", 0, 0, NULL, "auto", "Context", "most memory for the cache")

@@ -66,6 +66,8 @@ struct kv_config {
     enum kv_evict evict;
     uint32_t keep;         /* first cells that never leave when the prompt names no kept part (slide: at least 4 are kept) */
     double evict_free;     /* share of what is not kept that a shift frees, 0 < x <= 1; 0: a half */
+    bool cannot_shift;     /* nothing stays as computed once something before it left (recurrent states, chunked windows, learned
+                            * positions): shift and slide become reseed, and an event says so once */
 };
 
 struct kv;
@@ -108,7 +110,7 @@ struct kv_plan {
 /* Makes seq ready for a prompt: finds the longest common prefix of the whole token list with what the sequence holds (dropped
  * tokens included), rewinds to it (further, to read it again, where it ends inside what has left or where the last turn
  * has lost its beginning and fits whole), and decides, by the mode, which turns leave so that prompt and a reply's first
- * cells fit. At least one token is always left to compute. Nothing has been computed yet when it returns; the caller
+ * cells fit. Under reseed all that saw something that has left since is to be computed again. At least one token is always left to compute. Nothing has been computed yet when it returns; the caller
  * feeds plan.todo through kv_begin in order.
  * ERR_CONTEXT: the last turn does not fit beside the kept part (both counts in the sentence), or mode stop and the
  * prompt does not fit; the sequence is as it was. ERR_USAGE: kept part larger than half the bound. ERR_MEMORY. */
@@ -138,13 +140,18 @@ struct kv_batch {
 };
 
 /* Places n tokens at the end of seq, growing the cache inside this call where there is no room, evicting by the mode
- * at the bound. All or nothing. ERR_CONTEXT under stop, or where n is more than kv_batch_room; ERR_MEMORY when not even evicting
+ * at the bound. All or nothing. ERR_CONTEXT under stop, where n is more than kv_batch_room, or
+ * under reseed where it takes kv_make_room; ERR_MEMORY when not even evicting
  * helps; ERR_USAGE where first leaves out tokens that have not left. A growth that was refused is tried again after a second.
  * first: index of token[0] in the conversation (from plan.todo); (size_t)-1 appends. */
 int kv_begin(struct kv *c, int seq, const int32_t *token, uint32_t n, size_t first, struct kv_batch *b, struct err *e);
 /* The most tokens that kv_begin can place now, evicting where the mode allows (memory that is refused may allow less). Never
  * less than kv_sync's plan.n_todo_tokens before the first of them. */
 size_t kv_batch_room(const struct kv *c, int seq);
+/* To be called before kv_begin where the mode may be reseed: makes room for n more tokens as kv_begin would. Where turns had to leave,
+ * what stays behind them is to be computed again before anything else: plan.todo says what, in order, none where n_todo is 0 (borrowed
+ * until the next kv_make_room). Its ids lie in kv_tokens' array, which keeps them up to where the sequence ended. Errors as kv_begin's. */
+int kv_make_room(struct kv *c, int seq, uint32_t n, struct kv_plan *plan, struct err *e);
 void kv_finish(struct kv *c, struct kv_batch *b);
 void kv_abandon(struct kv *c, struct kv_batch *b); /* as if kv_begin had not been called (a growth or eviction stays) */
 
@@ -204,14 +211,14 @@ size_t kv_available(const struct kv *c);
 
 /* ---- limits at run time -------------------------------------------------------------------------------------- */
 
-int kv_set_evict(struct kv *c, enum kv_evict m, struct err *e);
+int kv_set_evict(struct kv *c, enum kv_evict m, struct err *e); /* ERR_USAGE: config.keep is more than the mode allows; nothing changed */
 int kv_set_bound(struct kv *c, uint32_t bound, struct err *e); /* below what is used: evicts by the mode at the next kv_begin or kv_sync */
 int kv_grow_to(struct kv *c, uint32_t cells, struct err *e);
 void kv_shrink(struct kv *c);                                  /* gives back every wholly free block now */
 
 /* ---- what happened, and how things stand --------------------------------------------------------------------- */
 
-enum kv_event_kind { KV_EVENT_GROW, KV_EVENT_SHRINK, KV_EVENT_EVICT, KV_EVENT_REFUSED };
+enum kv_event_kind { KV_EVENT_GROW, KV_EVENT_SHRINK, KV_EVENT_EVICT, KV_EVENT_REFUSED, KV_EVENT_MODE /* another one than asked for */ };
 struct kv_event {
     enum kv_event_kind kind;
     uint64_t n;                  /* number of this event, from 1 */
@@ -234,7 +241,7 @@ struct kv_stats {
     uint64_t room_bytes;                         /* what the cache may still take */
     const char *room_limit;                      /* what limits it: "bound", "budget", "cgroup", "memory", "RLIMIT_AS", ... */
     enum kv_grow grow;
-    enum kv_evict evict;
+    enum kv_evict evict;                         /* as it is carried out: see cannot_shift */
     uint32_t n_runs, n_offsets;                  /* of sequence 0 */
 };
 void kv_get_stats(struct kv *c, struct kv_stats *s);

@@ -67,8 +67,6 @@ int kv_open(struct kv **out, const struct kv_config *g, struct err *e) {
         goto out;
     }
     c->cell_bytes = c->layout.layer_bytes * g->n_layers / KV_BLOCK;
-    rc = kv_set_evict(c, g->evict, e);
-    if (rc) goto out;
     if (kv_arena_open(&c->arena, c->layout.block_bytes, kv_blocks(g->bound), true)) {
         rc = err_set(e, ERR_MEMORY, "no address space holds a cache of %u cells of %zu bytes", g->bound, c->cell_bytes);
         goto out;
@@ -78,6 +76,7 @@ int kv_open(struct kv **out, const struct kv_config *g, struct err *e) {
                                    .reserved = c->arena.reserved_bytes > 0,
                                    .root = ""};
     rc = kv_growth_make(c, g->grow == KV_GROW_FIXED ? g->bound : c->config.start, false, "opened", e);
+    if (!rc) rc = kv_set_evict(c, g->evict, e);
 out:
     if (rc) {
         kv_close(c);
@@ -98,7 +97,8 @@ void kv_close(struct kv *c) {
     free(c->span);
     free(c->offset);
     free(c->range);
-    free(c->todo);
+    free(c->todo.range);
+    free(c->again.range);
     pthread_mutex_destroy(&c->lock);
     free(c);
 }
@@ -109,8 +109,8 @@ const struct kv_layout *kv_get_layout(const struct kv *c) {
 
 /* ---- a micro-batch ---- */
 
-/* Room for n more cells of seq: by growing, or else by evicting. */
-static int make_room(struct kv *c, int seq, uint32_t n, struct err *e) {
+/* Room for n more cells of seq: by growing, or else by evicting. plan: see kv_evict_make_room. */
+static int make_room(struct kv *c, int seq, uint32_t n, struct kv_plan *plan, struct err *e) {
     uint32_t bound = c->config.bound, limit = bound;
     uint64_t need = (uint64_t)c->cells.used + n;
     uint32_t to = need < bound ? (uint32_t)need : bound;
@@ -125,13 +125,19 @@ static int make_room(struct kv *c, int seq, uint32_t n, struct err *e) {
     if (need <= limit) return 0;
     if (rc && c->config.evict == KV_EVICT_STOP) return rc;
     struct err why = {0};
-    int code = kv_evict_make_room(c, seq, n, limit, &why);
+    int code = kv_evict_make_room(c, seq, n, limit, plan, &why);
     if (code && rc) return rc; /* what is in the way is the memory */
     if (code) return err_set(e, code, "%s", why.text);
     if (c->arena.n_blocks > kv_blocks(bound)) kv_growth_shrink(c, kv_blocks(bound), "bound lowered");
     kv_seq_reserve(&c->seq[seq], c->cells.n,
                    c->seq[seq].n_tokens + c->cells.n); /* now, so that no token to come has to */
     return 0;
+}
+
+int kv_make_room(struct kv *c, int seq, uint32_t n, struct kv_plan *plan, struct err *e) {
+    assert(!c->running.on && seq >= 0 && seq < KV_MAX_SEQS);
+    *plan = (struct kv_plan){.n_cached = c->seq[seq].n_cells};
+    return make_room(c, seq, n, plan, e);
 }
 
 static int size_batch(struct kv *c, uint32_t n) {
@@ -173,7 +179,7 @@ int kv_begin(struct kv *c, int seq, const int32_t *token, uint32_t n, size_t fir
     if (!follows(s, index))
         return err_set(e, ERR_USAGE, "token %zu cannot follow the %zu tokens of the sequence", index, s->n_tokens);
     if (size_batch(c, n)) return err_set(e, ERR_MEMORY, "no memory for a batch of %u tokens", n);
-    int rc = make_room(c, seq, n, e);
+    int rc = make_room(c, seq, n, NULL, e);
     if (rc) return rc;
     /* room for as many tokens as there are cells at once: decoding allocates nothing until the cache grows */
     if (kv_seq_reserve(s, c->cells.n, index + n > c->cells.n ? index + n : c->cells.n))

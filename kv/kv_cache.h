@@ -50,8 +50,11 @@ struct kv {
     int64_t *offset;        /* [cells.n] */
     struct kv_range *range; /* scratch of eviction: [n_turns + 2] */
     size_t cap_ranges;
-    struct kv_range *todo; /* [n_turns + 2] of kv_sync */
-    size_t cap_todo;
+    struct kv_todo {
+        struct kv_range *range;
+        size_t cap;
+    } todo, again; /* of kv_sync's plan and of kv_make_room's */
+    bool told_mode; /* that another mode than the one asked for is carried out */
 
     struct kv_event_log log;
     struct kv_budget budget;
@@ -94,6 +97,7 @@ uint64_t kv_now_us(void);
 void kv_event_size(struct kv *c, enum kv_event_kind kind, uint32_t blocks_before, uint64_t bytes_before,
                    uint64_t since_us, const char *reason);
 void kv_event_evict(struct kv *c, size_t tokens, size_t turns, bool slid, uint64_t since_us, const char *reason);
+void kv_event_mode(struct kv *c, const char *reason);
 void kv_stats_publish(struct kv *c);
 
 /* kv_evict */
@@ -104,7 +108,8 @@ struct kv_ask {
     size_t n_turns; /* starts in order; none: one open-ended turn */
     size_t n_keep;
     size_t live_end;  /* tokens before it are live or have left, */
-    size_t end;       /* those from it to here are still to be computed, */
+    size_t redo;      /* set by kv_evict_plan: of those, the live ones from it on are to be computed again (reseed); else live_end */
+    size_t end;       /* those from live_end to here are still to be computed, */
     size_t known_end; /* those before this one again: some of them may have left before */
     size_t extra;     /* cells for what follows */
     size_t limit;     /* cells that this sequence may use alone */
@@ -116,13 +121,22 @@ struct kv_dropped {
     size_t tokens, turns; /* newly dropped */
 };
 /* Decides what leaves. Nothing changes. ERR_CONTEXT with both counts where it cannot be made to fit; ERR_MEMORY. */
-int kv_evict_plan(struct kv *c, const struct kv_ask *a, struct kv_dropped *d, struct err *e);
+int kv_evict_plan(struct kv *c, struct kv_ask *a, struct kv_dropped *d, struct err *e);
 void kv_evict_apply(struct kv *c, int seq, const struct kv_dropped *d);
-/* Frees room for n more cells of seq within limit cells of the whole cache. */
-int kv_evict_make_room(struct kv *c, int seq, uint32_t n, uint32_t limit, struct err *e);
+/* Frees room for n more cells of seq within limit cells of the whole cache. plan: see kv_make_room; NULL: ERR_CONTEXT where something
+ * would have to be computed again. */
+int kv_evict_make_room(struct kv *c, int seq, uint32_t n, uint32_t limit, struct kv_plan *plan, struct err *e);
+enum kv_evict kv_evict_mode(const struct kv *c); /* that is carried out */
 size_t kv_evict_keep(const struct kv *c, size_t n_keep); /* the kept part that the mode and the settings make of it */
 /* Cells of the cache that seq does not own alone: they are not its to give. */
 size_t kv_evict_others(const struct kv *c, int seq);
 size_t kv_evict_reply_cells(const struct kv *c); /* cells that must stay free behind a prompt */
+
+/* kv_sync */
+int kv_todo_reserve(struct kv_todo *t, size_t n); /* room for that many ranges; 0 or -1 */
+/* What is to be computed, [from, end) without what has left, into t and the plan. */
+void kv_todo_make(struct kv_todo *t, const struct kv_seq *s, size_t from, size_t end, struct kv_plan *plan);
+/* Disowns what seq holds from the token index on. What has left, also behind it, stays so; nothing fails. */
+void kv_rewind(struct kv *c, int seq, size_t index);
 
 #endif

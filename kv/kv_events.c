@@ -51,6 +51,10 @@ void kv_event_evict(struct kv *c, size_t tokens, size_t turns, bool slid, uint64
     ev->evicted_turns = (uint32_t)turns;
 }
 
+void kv_event_mode(struct kv *c, const char *reason) {
+    add(c, KV_EVENT_MODE, kv_now_us(), reason);
+}
+
 size_t kv_events(const struct kv *c, uint64_t after, struct kv_event *ev, size_t max) {
     uint64_t oldest = c->log.n > KV_EVENTS ? c->log.n - KV_EVENTS : 0;
     if (after < oldest) after = oldest;
@@ -83,7 +87,7 @@ void kv_stats_publish(struct kv *c) {
         .evicted_tokens = c->log.evicted_tokens,
         .evicted_turns = c->log.evicted_turns,
         .grow = c->config.grow,
-        .evict = c->config.evict,
+        .evict = kv_evict_mode(c),
         .n_runs = (uint32_t)c->seq[0].n_runs,
         .n_offsets = count_offsets(&c->seq[0]),
     };

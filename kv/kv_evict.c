@@ -34,10 +34,12 @@ static bool pinned(const struct kv_ask *a, size_t i) {
     return a->n_turns && a->turn[i].pinned && i + 1 < a->n_turns;
 }
 
-/* Cells that tokens [from, to) take, or will, of those that are this sequence's alone. */
+/* Cells that tokens [from, to) take, or will, of those that are this sequence's alone. What is computed again goes into cells of its own. */
 static size_t cost(const struct kv *c, const struct kv_ask *a, size_t from, size_t to) {
-    size_t live = to < a->live_end ? to : a->live_end, n = 0;
-    if (from < live) n += kv_seq_count(&c->seq[a->seq], &c->cells, from, live, true);
+    const struct kv_seq *s = &c->seq[a->seq];
+    size_t live = to < a->live_end ? to : a->live_end, stay = to < a->redo ? to : a->redo, again = from > a->redo ? from : a->redo, n = 0;
+    if (from < stay) n += kv_seq_count(s, &c->cells, from, stay, true);
+    if (again < live) n += kv_seq_count(s, &c->cells, again, live, false);
     size_t ahead = from > a->live_end ? from : a->live_end;
     if (to > ahead) n += to - ahead;
     return n;
@@ -139,14 +141,16 @@ static int plan_stop(struct plan *p, struct err *e) {
 
 static const struct mode {
     const char *name;
-    int (*plan)(struct plan *p, struct err *e); /* called where total > limit; NULL: not offered */
+    int (*plan)(struct plan *p, struct err *e); /* called where total > limit */
     size_t reply_cells;
     size_t least_keep;
+    bool shifts;  /* uses what stays as it was computed */
+    bool reseeds; /* computes it again */
 } modes[] = {
-    [KV_EVICT_SHIFT] = {"shift", plan_shift, 1, 0},
-    [KV_EVICT_SLIDE] = {"slide", plan_slide, 1, SINKS},
-    [KV_EVICT_STOP] = {"stop", plan_stop, 0, 0},
-    [KV_EVICT_RESEED] = {"reseed", NULL, 1, 0},
+    [KV_EVICT_SHIFT] = {"shift", plan_shift, 1, 0, true, false},
+    [KV_EVICT_SLIDE] = {"slide", plan_slide, 1, SINKS, true, false},
+    [KV_EVICT_STOP] = {"stop", plan_stop, 0, 0, false, false},
+    [KV_EVICT_RESEED] = {"reseed", plan_shift, 1, 0, false, true},
 };
 
 int kv_evict_find(const char *name) {
@@ -160,21 +164,33 @@ const char *kv_evict_name(enum kv_evict m) {
 }
 
 int kv_set_evict(struct kv *c, enum kv_evict m, struct err *e) {
-    if (!modes[m].plan)
-        return err_set(e, ERR_USAGE, "the eviction mode \"%s\" is not available; shift, slide and stop are",
-                       modes[m].name);
+    int rc = kv_check_keep(m, c->config.bound, c->config.keep, e);
+    if (rc) return rc;
     c->config.evict = m;
+    if (modes[m].shifts && c->config.cannot_shift && !c->told_mode) {
+        c->told_mode = true;
+        kv_event_mode(c, m == KV_EVICT_SHIFT ? "reseed in place of shift" : "reseed in place of slide");
+    }
     kv_stats_publish(c);
     return 0;
 }
 
+enum kv_evict kv_evict_mode(const struct kv *c) {
+    bool other = c->config.cannot_shift && modes[c->config.evict].shifts;
+    return other ? KV_EVICT_RESEED : c->config.evict;
+}
+
+static const struct mode *mode_of(const struct kv *c) {
+    return &modes[kv_evict_mode(c)];
+}
+
 size_t kv_evict_reply_cells(const struct kv *c) {
-    return modes[c->config.evict].reply_cells;
+    return mode_of(c)->reply_cells;
 }
 
 size_t kv_evict_keep(const struct kv *c, size_t n_keep) {
     if (n_keep == 0) n_keep = c->config.keep;
-    size_t least = modes[c->config.evict].least_keep;
+    size_t least = mode_of(c)->least_keep;
     return n_keep < least ? least : n_keep;
 }
 
@@ -182,7 +198,8 @@ size_t kv_evict_others(const struct kv *c, int seq) {
     return c->cells.used - kv_seq_count(&c->seq[seq], &c->cells, 0, SIZE_MAX, true);
 }
 
-int kv_evict_plan(struct kv *c, const struct kv_ask *a, struct kv_dropped *d, struct err *e) {
+/* Once, for what a->redo says. */
+static int plan_once(struct kv *c, const struct kv_ask *a, struct kv_dropped *d, struct err *e) {
     struct plan p = {.c = c, .a = a, .d = d};
     *d = (struct kv_dropped){.range = c->range};
     p.total = cost(c, a, 0, a->end) + a->extra;
@@ -195,10 +212,22 @@ int kv_evict_plan(struct kv *c, const struct kv_ask *a, struct kv_dropped *d, st
         c->cap_ranges = cap;
     }
     p.kept = cost(c, a, 0, a->n_keep < a->end ? a->n_keep : a->end);
-    if (modes[c->config.evict].plan != plan_slide || a->whole_last)
+    if (mode_of(c)->plan != plan_slide || a->whole_last)
         for (size_t i = 0; i < n_turns(a); i++)
             if (pinned(a, i)) p.kept += cost_range(&p, turn_range(a, i));
-    return modes[c->config.evict].plan(&p, e);
+    return mode_of(c)->plan(&p, e);
+}
+
+/* To compute more again can take more room, where cells are shared, and then more turns leave. */
+int kv_evict_plan(struct kv *c, struct kv_ask *a, struct kv_dropped *d, struct err *e) {
+    bool reseeds = mode_of(c)->reseeds;
+    size_t taint = reseeds ? kv_seq_taint(&c->seq[a->seq]) : SIZE_MAX;
+    a->redo = taint < a->live_end ? taint : a->live_end;
+    for (;;) {
+        int rc = plan_once(c, a, d, e);
+        if (rc || !reseeds || d->n == 0 || d->range[0].first >= a->redo) return rc;
+        a->redo = d->range[0].first;
+    }
 }
 
 void kv_evict_apply(struct kv *c, int seq, const struct kv_dropped *d) {
@@ -218,27 +247,39 @@ static struct kv_ask ask_for(const struct kv *c, int seq, size_t n, size_t limit
                            .n_turns = s->n_turns,
                            .n_keep = kv_evict_keep(c, s->n_keep),
                            .live_end = s->n_tokens,
+                           .redo = s->n_tokens,
                            .known_end = s->n_tokens,
                            .end = s->n_tokens,
                            .extra = n,
                            .limit = limit > others ? limit - others : 0};
 }
 
-int kv_evict_make_room(struct kv *c, int seq, uint32_t n, uint32_t limit, struct err *e) {
+int kv_evict_make_room(struct kv *c, int seq, uint32_t n, uint32_t limit, struct kv_plan *plan, struct err *e) {
     uint64_t since = kv_now_us();
     struct kv_ask a = ask_for(c, seq, n, limit);
     struct kv_dropped d;
     int rc = kv_evict_plan(c, &a, &d, e);
     if (rc || d.n == 0) return rc;
+    bool again = a.redo < a.live_end;
+    if (again && !plan) return err_set(e, ERR_CONTEXT, "to make room for %u tokens what stays is to be computed again", n);
+    if (again && kv_todo_reserve(&c->again, c->seq[seq].n_left + d.n + 1))
+        return err_set(e, ERR_MEMORY, "no memory to compute again what stays of %zu tokens", a.live_end);
+    if (again) kv_rewind(c, seq, a.redo);
     kv_evict_apply(c, seq, &d);
-    kv_event_evict(c, d.tokens, d.turns, c->config.evict == KV_EVICT_SLIDE, since, "full");
+    if (again) kv_todo_make(&c->again, &c->seq[seq], a.redo, a.live_end, plan);
+    if (plan) {
+        plan->n_cached = c->seq[seq].n_cells;
+        plan->evicted_tokens = d.tokens;
+        plan->evicted_turns = d.turns;
+    }
+    kv_event_evict(c, d.tokens, d.turns, mode_of(c)->plan == plan_slide, since, "full");
     return 0;
 }
 
 size_t kv_batch_room(const struct kv *c, int seq) {
     struct kv_ask a = ask_for(c, seq, 0, c->config.bound);
     size_t stays = cost(c, &a, 0, a.end);
-    if (modes[c->config.evict].plan != plan_stop) {
+    if (mode_of(c)->plan != plan_stop) {
         stays = cost(c, &a, 0, a.n_keep < a.end ? a.n_keep : a.end);
         for (size_t i = 0; i < n_turns(&a); i++) {
             struct kv_range r = turn_range(&a, i);

@@ -127,6 +127,7 @@ static int move_runs(struct kv *c, int seq, size_t from, size_t to, const struct
     struct work w = {0};
     int rc = work_open(c, &w, from, to, s, e);
     if (rc) goto out;
+    s->moved = true;
     for (size_t i = from; i < to; i++) move_run(c, seq, &w, &s->run[i], m);
     memmove(s->run + from + w.n_runs, s->run + to, (s->n_runs - to) * sizeof *s->run);
     if (w.n_runs) memcpy(s->run + from, w.run, w.n_runs * sizeof *w.run);
@@ -214,6 +215,7 @@ int kv_seq_cp(struct kv *c, int src, int dst, int64_t p0, int64_t p1, struct err
         return 0;
     }
     z->n_keep = a->n_keep;
+    z->moved = a->moved;
     z->n_tokens = p1 < 0 ? a->n_tokens : z->run[z->n_runs - 1].index + z->run[z->n_runs - 1].n;
     memcpy(z->token, a->token, z->n_tokens * sizeof *z->token);
     size_t at = 0; /* what is not shared has left, for the copy */

@@ -50,6 +50,7 @@ int kv_seq_set_turns(struct kv_seq *s, const struct kv_turn *turn, size_t n) {
 void kv_seq_forget(struct kv_seq *s) {
     s->n_runs = s->n_tokens = s->n_left = s->n_turns = s->n_keep = 0;
     s->n_cells = 0;
+    s->moved = false;
 }
 
 int64_t kv_seq_next_pos(const struct kv_seq *s) {
@@ -166,6 +167,18 @@ uint32_t kv_seq_drop(struct kv_seq *s, struct kv_cells *t, int seq, struct kv_ra
     int64_t raise = kv_run_first(&s->run[from]) - first;
     for (size_t i = 0; i < from; i++) s->run[i].offset += raise;
     return n;
+}
+
+size_t kv_seq_taint(const struct kv_seq *s) {
+    int64_t n = 0;
+    for (size_t i = 0; i < s->n_runs; n += s->run[i].n, i++)
+        if (s->moved || s->run[i].pos != n) return s->run[i].index;
+    return SIZE_MAX;
+}
+
+void kv_seq_settle(struct kv_seq *s) {
+    if (kv_seq_taint(s) != SIZE_MAX) return;
+    for (size_t i = 0; i < s->n_runs; i++) s->run[i].offset = 0;
 }
 
 size_t kv_seq_count(const struct kv_seq *s, const struct kv_cells *t, size_t from, size_t to, bool sole) {

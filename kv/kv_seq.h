@@ -32,6 +32,7 @@ struct kv_seq {
     size_t n_keep;
     uint32_t n_cells; /* cells in runs */
     bool leased;
+    bool moved; /* its positions were changed by hand: none of it is as if computed afresh */
 };
 
 void kv_seq_free(struct kv_seq *s);
@@ -65,6 +66,11 @@ uint32_t kv_seq_remove_runs(struct kv_seq *s, struct kv_cells *t, int seq, size_
 void kv_seq_take(struct kv_seq *s, struct kv_cells *t, int seq, size_t from, size_t to);
 /* Drops the live tokens of [first, first + n) and closes the positions up: what stands before moves, by its offsets. */
 uint32_t kv_seq_drop(struct kv_seq *s, struct kv_cells *t, int seq, struct kv_range range);
+/* The first live token that may have seen what is not there any more, SIZE_MAX: none. A token that is computed is stored at the number of
+ * those before it; where some of them leave, it stays where it is, and so do all that saw it. */
+size_t kv_seq_taint(const struct kv_seq *s);
+/* Where all of it is as if computed afresh, its offsets become 0: with nothing behind, what left need not be closed up. */
+void kv_seq_settle(struct kv_seq *s);
 /* Live tokens in [from, to), or, sole, those in cells that nobody else owns. */
 size_t kv_seq_count(const struct kv_seq *s, const struct kv_cells *t, size_t from, size_t to, bool sole);
 

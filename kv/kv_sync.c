@@ -45,19 +45,17 @@ static const struct kv_range *find_broken(const struct kv_seq *s, const struct k
     return NULL;
 }
 
-/* Room for that many ranges to compute. 0 or -1. */
-static int reserve_todo(struct kv *c, size_t n) {
-    if (c->cap_todo >= n) return 0;
-    struct kv_range *t = realloc(c->todo, 2 * n * sizeof *t);
-    if (!t) return -1;
-    c->todo = t;
-    c->cap_todo = 2 * n;
+int kv_todo_reserve(struct kv_todo *t, size_t n) {
+    if (t->cap >= n) return 0;
+    struct kv_range *range = realloc(t->range, 2 * n * sizeof *range);
+    if (!range) return -1;
+    *t = (struct kv_todo){range, 2 * n};
     return 0;
 }
 
 static int reserve(struct kv *c, struct kv_seq *s, const struct kv_prompt *p, struct err *e) {
     size_t cells = c->cells.n + p->n_turns;
-    if (kv_seq_reserve(s, cells, p->n_tokens + c->cells.n) || reserve_todo(c, p->n_turns + 2))
+    if (kv_seq_reserve(s, cells, p->n_tokens + c->cells.n) || kv_todo_reserve(&c->todo, s->n_left + p->n_turns + 2))
         return err_set(e, ERR_MEMORY, "no memory for a prompt of %zu tokens", p->n_tokens);
     return 0;
 }
@@ -68,29 +66,35 @@ static uint32_t reach(const struct kv *c, size_t n_tokens) {
     return most > c->cells.n && c->cells.n < c->config.bound ? kv_growth_reach(c) : c->config.bound;
 }
 
-/* What is to be computed: [from, end) without what left. */
-static void make_todo(struct kv *c, const struct kv_seq *s, size_t from, size_t end, struct kv_plan *plan) {
-    plan->todo = c->todo;
+void kv_todo_make(struct kv_todo *t, const struct kv_seq *s, size_t from, size_t end, struct kv_plan *plan) {
+    plan->todo = t->range;
     for (size_t i = 0; i <= s->n_left; i++) {
         size_t stop = i < s->n_left && s->left[i].first < end ? s->left[i].first : end;
         if (stop > from) {
-            c->todo[plan->n_todo++] = (struct kv_range){from, stop - from};
+            t->range[plan->n_todo++] = (struct kv_range){from, stop - from};
             plan->n_todo_tokens += stop - from;
         }
         if (i < s->n_left && s->left[i].first + s->left[i].n > from) from = s->left[i].first + s->left[i].n;
     }
 }
 
-/* Rewinds to r, lets go what the plan drops, and remembers the prompt. */
-static void apply(struct kv *c, int seq, const struct kv_prompt *p, size_t r, const struct kv_dropped *d) {
+void kv_rewind(struct kv *c, int seq, size_t index) {
     struct kv_seq *s = &c->seq[seq];
-    size_t from = kv_seq_cut_index(s, r);
+    size_t from = kv_seq_cut_index(s, index);
     kv_seq_remove_runs(s, &c->cells, seq, from, s->n_runs);
-    kv_seq_cut_left(s, r);
-    s->n_tokens = r;
-    memcpy(s->token + r, p->token + r, (p->n_tokens - r) * sizeof *p->token);
+    kv_seq_settle(s);
+    s->n_tokens = index;
+    if (index == 0) s->moved = false;
+}
+
+/* Rewinds, lets go what the plan drops, and remembers the prompt. */
+static void apply(struct kv *c, const struct kv_ask *a, const struct kv_prompt *p, const struct kv_dropped *d) {
+    struct kv_seq *s = &c->seq[a->seq];
+    kv_rewind(c, a->seq, a->redo);
+    kv_seq_cut_left(s, a->live_end);
+    memcpy(s->token + a->live_end, p->token + a->live_end, (p->n_tokens - a->live_end) * sizeof *p->token);
     s->n_keep = p->n_keep;
-    kv_evict_apply(c, seq, d);
+    kv_evict_apply(c, a->seq, d);
 }
 
 int kv_sync(struct kv *c, int seq, const struct kv_prompt *p, struct kv_plan *plan, struct err *e) {
@@ -126,13 +130,12 @@ int kv_sync(struct kv *c, int seq, const struct kv_prompt *p, struct kv_plan *pl
         return ERR_MEMORY;
     }
     if (kv_seq_set_turns(s, p->turn, p->n_turns)) return err_set(e, ERR_MEMORY, "no memory for %zu turns", p->n_turns);
-    r = a.live_end;
-    bool rewound = s->n_tokens > r;
-    apply(c, seq, p, r, &d);
+    bool rewound = s->n_tokens > a.redo;
+    apply(c, &a, p, &d);
     plan->n_cached = s->n_cells;
     plan->evicted_tokens = d.tokens;
     plan->evicted_turns = d.turns;
-    make_todo(c, s, r, p->n_tokens, plan);
+    kv_todo_make(&c->todo, s, a.redo, p->n_tokens, plan);
     if (d.tokens) kv_event_evict(c, d.tokens, d.turns, false, since, "prompt");
     if (rewound) kv_growth_settle(c, (uint32_t)plan->n_todo_tokens, "rewound");
     kv_stats_publish(c);
@@ -150,14 +153,13 @@ int kv_clear_and_reseed(struct kv *c, int seq, size_t sinks, size_t tail, struct
     if (others + sinks + tail + kv_evict_reply_cells(c) > limit)
         return err_set(e, limit == c->config.bound ? ERR_CONTEXT : ERR_MEMORY, "%zu tokens do not fit beside %zu others into %zu cells",
                        sinks + tail, others, limit);
-    if (kv_seq_reserve(s, c->cells.n, n + c->cells.n) || reserve_todo(c, 2)) return err_set(e, ERR_MEMORY, "no memory to rebuild a sequence of %zu tokens", n);
+    if (kv_seq_reserve(s, c->cells.n, n + c->cells.n) || kv_todo_reserve(&c->todo, 2)) return err_set(e, ERR_MEMORY, "no memory to rebuild a sequence of %zu tokens", n);
     struct kv_range middle = {sinks, n - tail - sinks};
     plan->evicted_tokens = middle.n - kv_seq_count_left(s, sinks, n - tail);
-    kv_seq_remove_runs(s, &c->cells, seq, 0, s->n_runs);
+    kv_rewind(c, seq, 0);
     kv_seq_cut_left(s, 0);
     kv_seq_add_left(s, middle);
-    s->n_tokens = 0;
-    make_todo(c, s, 0, n, plan);
+    kv_todo_make(&c->todo, s, 0, n, plan);
     if (plan->evicted_tokens) kv_event_evict(c, plan->evicted_tokens, 0, false, since, "reseeded");
     kv_stats_publish(c);
     return 0;

@@ -81,7 +81,8 @@ int session_open(struct session **out, struct model *m, const struct session_opt
     s->scratch_bytes = forward_bytes(s->forward);
     if ((rc = sampler_open(&s->sampler, n_vocab, &arg_max, e))) goto out;
     s->logits = calloc(n_vocab, sizeof *s->logits);
-    if (!s->logits) rc = err_set(e, ERR_MEMORY, "no memory for the logits of %u tokens", n_vocab);
+    s->again = calloc(s->o.n_ubatch, sizeof *s->again);
+    if (!s->logits || !s->again) rc = err_set(e, ERR_MEMORY, "no memory for the logits of %u tokens", n_vocab);
 out:
     if (rc)
         session_close(s);
@@ -103,6 +104,7 @@ int session_check_system(const struct model *m, const struct session_options *o,
 void session_close(struct session *s) {
     if (!s) return;
     free(s->logits);
+    free(s->again);
     sampler_close(s->sampler);
     forward_close(s->forward);
     kv_close(s->kv);
@@ -143,7 +145,7 @@ static void note_scratch(struct session *s) {
     pthread_mutex_unlock(&s->lock);
 }
 
-int session_compute(struct session *s, const struct session_batch *b, struct err *e) {
+static int compute_batch(struct session *s, const struct session_batch *b, struct err *e) {
     struct kv_batch placed;
     int rc = kv_begin(s->kv, s->seq, b->token, b->n, b->first, &placed, e);
     report_cache(s, b->ev);
@@ -162,6 +164,35 @@ int session_compute(struct session *s, const struct session_batch *b, struct err
         kv_finish(s->kv, &placed);
     note_scratch(s);
     return rc;
+}
+
+/* What stays behind turns that had to leave, once more. */
+static int compute_again(struct session *s, const struct kv_plan *plan, const struct session_events *ev, struct err *e) {
+    size_t done = 0;
+    for (size_t i = 0; i < plan->n_todo; i++)
+        for (size_t at = plan->todo[i].first, end = at + plan->todo[i].n; at < end;) {
+            uint32_t n = end - at < s->o.n_ubatch ? (uint32_t)(end - at) : s->o.n_ubatch;
+            const int32_t *token;
+            kv_tokens(s->kv, s->seq, &token);
+            memcpy(s->again, token + at, n * sizeof *token);
+            struct session_batch b = {.token = s->again, .n = n, .first = at, .first_row = n, .ev = ev};
+            int rc = ev && ev->cancelled && ev->cancelled(ev->ctx) ? err_set(e, ERR_CANCELLED, "stopped") : compute_batch(s, &b, e);
+            if (rc) return rc;
+            at += n;
+            done += n;
+            if (ev && ev->progress) ev->progress(ev->ctx, done, plan->n_todo_tokens);
+        }
+    return 0;
+}
+
+int session_compute(struct session *s, const struct session_batch *b, struct err *e) {
+    struct kv_plan plan;
+    int rc = kv_make_room(s->kv, s->seq, b->n, &plan, e);
+    if (!rc && plan.n_todo) {
+        report_cache(s, b->ev);
+        rc = compute_again(s, &plan, b->ev, e);
+    }
+    return rc ? rc : compute_batch(s, b, e);
 }
 
 int session_check_tokens(const struct session *s, const int32_t *id, size_t n, struct err *e) {

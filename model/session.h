@@ -19,6 +19,7 @@ struct session {
     struct forward *forward;
     struct sampler *sampler;
     float *logits;              /* [n_vocab] of the last token computed */
+    int32_t *again;             /* [n_ubatch] tokens that are computed once more */
     uint64_t last_event;        /* number of the newest cache event that was reported */
     struct residency residency; /* of the mapped weights */
     pthread_mutex_t lock;       /* guards what follows and residency */
@@ -29,7 +30,8 @@ struct session {
 double session_now_us(void); /* a clock that only goes forward */
 
 /* Computes tokens at the end of the sequence, or at index first of its conversation (see kv_begin), at most n_ubatch of
- * them; the last row's logits go to s->logits where wanted. On failure the batch is abandoned. */
+ * them; the last row's logits go to s->logits where wanted. Where that makes turns leave and the cache cannot close up, what
+ * stays is computed again first. On failure the batch is abandoned. */
 struct session_batch {
     const int32_t *token;
     uint32_t n;

@@ -45,9 +45,33 @@ static void write_row(struct kv *c, const struct kv_batch *b, uint32_t layer, ui
     kv_write(c, b, layer, i, i + 1, k, KVT_ROW, v, KVT_ROW);
 }
 
+static int feed(struct kv *c, int seq, const int32_t *token, uint32_t n, size_t first, struct err *e);
+
+/* What is to be computed again for n more tokens, a hundred at a time. */
+static int make_room(struct kv *c, int seq, uint32_t n, struct err *e) {
+    struct kv_plan plan;
+    int rc = kv_make_room(c, seq, n, &plan, e);
+    if (rc || !plan.n_todo) return rc;
+    struct kv_range todo[64];
+    assert_true(plan.n_todo <= 64);
+    memcpy(todo, plan.todo, plan.n_todo * sizeof *todo);
+    for (size_t i = 0; i < plan.n_todo && !rc; i++)
+        for (size_t at = todo[i].first, end = at + todo[i].n; at < end && !rc;) {
+            int32_t token[100];
+            const int32_t *all;
+            uint32_t now = end - at < 100 ? (uint32_t)(end - at) : 100;
+            kv_tokens(c, seq, &all);
+            memcpy(token, all + at, now * sizeof *token);
+            rc = feed(c, seq, token, now, at, e);
+            at += now;
+        }
+    return rc;
+}
+
 static int feed(struct kv *c, int seq, const int32_t *token, uint32_t n, size_t first, struct err *e) {
     struct kv_batch b;
-    int rc = kv_begin(c, seq, token, n, first, &b, e);
+    int rc = kv_evict_mode(c) == KV_EVICT_RESEED ? make_room(c, seq, n, e) : 0;
+    if (!rc) rc = kv_begin(c, seq, token, n, first, &b, e);
     if (rc) return rc;
     for (uint32_t layer = 0; layer < KVT_LAYERS; layer++)
         for (uint32_t i = 0; i < n; i++) write_row(c, &b, layer, i, token[i]);

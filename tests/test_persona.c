@@ -255,7 +255,7 @@ static void mistakes_name_line_column_and_what_is_allowed(void **state) {
     wrong("sampling:\n  top_k: 4.5\n", "2:10", "'4.5'", "a whole number");
     wrong("sampling: 5\n", "1:11", "a section is a map", "");
     wrong("sampling: [temp]\n", "1:11", "a section is a map", "");
-    wrong("context: {evict: shft}\n", "1:18", "nearest: shift", "shift, slide, stop");
+    wrong("context: {evict: shft}\n", "1:18", "nearest: shift", "shift, slide, reseed, stop");
     wrong("context: {grow: \"linear:\"}\n", "1:17", "cannot be used", "linear:SIZE");
     wrong("context: {step: 5 apples}\n", "1:17", "cannot be used", "512MiB");
     wrong("context: {keep: -4}\n", "1:17", "cannot be used", "system, a whole number");

@@ -429,8 +429,8 @@ static void what_the_context_cannot_hold_ends_with_5(void **state) {
 
 static void a_reply_goes_on_past_the_bound_and_says_what_left(void **state) {
     (void)state;
-    static const char *const MODE[] = {"shift", "slide"};
-    for (int i = 0; i < 2; i++) {
+    static const char *const MODE[] = {"shift", "slide", "reseed"};
+    for (int i = 0; i < 3; i++) {
         struct program_run r;
         RUN(&r, NULL, 0, ENDLESS, "-q", "-c", "64", "--evict", MODE[i], "-n", "400", "--jsonl", "-p", "x");
         assert_int_equal(r.status, 0);
@@ -439,7 +439,7 @@ static void a_reply_goes_on_past_the_bound_and_says_what_left(void **state) {
         assert_non_null(strstr(buf_text(&r.out), "\"committed\":64,")); /* no more than the bound, though memory comes in blocks */
         program_run_free(&r);
         RUN(&r, NULL, 0, ENDLESS, "-c", "64", "--evict", MODE[i], "-n", "100", "-p", "x");
-        assert_non_null(strstr(buf_text(&r.err), i ? "tokens left the context\n" : "tokens of this turn left the context\n"));
+        assert_non_null(strstr(buf_text(&r.err), i == 1 ? "tokens left the context\n" : "tokens of this turn left the context\n"));
         assert_non_null(strstr(buf_text(&r.err), "/64 of 64"));
         program_run_free(&r);
     }

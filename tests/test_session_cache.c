@@ -353,11 +353,12 @@ static void chat_render_rest(struct chat *c, struct rendered *out) {
 
 /* After each turn what is live is the rest's rendering. Returns the greatest difference of the next logits from those
  * of a fresh session that was given just the rest, and adds the KL divergences. */
-static double chat_past_the_bound(const char *path, uint32_t n_layers, const struct num_type *type, double *kl,
+static double chat_past_the_bound(const char *path, uint32_t n_layers, const struct num_type *type, enum kv_evict evict, uint32_t ubatch, double *kl,
                                   size_t *n_after) {
     static size_t live[MOST];
     static float fresh_logits[200 * N_VOCAB];
-    struct session_options o = {.keep = -1, .n_threads = 1, .bound = 200, .type_k = type, .type_v = type};
+    struct session_options o = {
+        .keep = -1, .n_threads = 1, .bound = 200, .type_k = type, .type_v = type, .evict = evict, .n_ubatch = ubatch};
     struct chat c;
     struct err e = {0};
     double worst = 0;
@@ -397,16 +398,51 @@ static void a_chat_past_its_bound_holds_the_rendering_of_the_messages_that_remai
     double kl;
     size_t n;
     /* With a single layer keys and values know nothing of the tokens before them: the logits must be a fresh chat's. */
-    double worst = chat_past_the_bound(FLOATS, 1, f32, &kl, &n);
+    double worst = chat_past_the_bound(FLOATS, 1, f32, KV_EVICT_SHIFT, 0, &kl, &n);
     if (!(worst < 1e-4)) fail_msg("f32: off by %g", worst);
-    worst = chat_past_the_bound(FLOATS, 1, f16, &kl, &n);
+    worst = chat_past_the_bound(FLOATS, 1, f16, KV_EVICT_SHIFT, 0, &kl, &n);
     if (!(worst < 2e-2)) fail_msg("f16: off by %g", worst);
     /* With more they were computed with the dropped turns in view. */
-    worst = chat_past_the_bound(FLOATS, 2, f32, &kl, &n);
-    print_message(
-        "[ INFO     ] shift against a fresh chat, 2 layers: mean KL %.3g, logits off by up to %.3g (%zu turns)\n",
-        kl / (double)n, worst, n);
+    worst = chat_past_the_bound(FLOATS, 2, f32, KV_EVICT_SHIFT, 0, &kl, &n);
+    print_message("[ INFO     ] shift against reseed, 2 layers: mean KL %.3g, logits off by up to %.3g (%zu turns)\n",
+                  kl / (double)n, worst, n);
     assert_true(n > 20 && isfinite(kl));
+}
+
+static void a_reseeded_chat_has_the_bits_of_a_fresh_one_with_the_messages_that_remain(void **state) {
+    (void)state;
+    double kl;
+    size_t n;
+    assert_true(chat_past_the_bound(QUANTISED, 2, num_find(NUM_F16), KV_EVICT_RESEED, 0, &kl, &n) == 0);
+    assert_true(n > 20);
+    assert_true(chat_past_the_bound(QUANTISED, 2, num_find(NUM_F32), KV_EVICT_RESEED, 7, &kl, &n) == 0);
+    /* Products of floats give the same bits for an equal split alone: token by token here. */
+    assert_true(chat_past_the_bound(FLOATS, 2, num_find(NUM_F32), KV_EVICT_RESEED, 1, &kl, &n) == 0);
+    double worst = chat_past_the_bound(FLOATS, 2, num_find(NUM_F32), KV_EVICT_RESEED, 0, &kl, &n);
+    if (!(worst < 1e-4)) fail_msg("off by %g", worst);
+}
+
+static void a_reply_longer_than_the_bound_is_reseeded_on_its_way(void **state) {
+    (void)state;
+    static size_t live[MOST];
+    static float want[200 * N_VOCAB];
+    struct session_options o = {.keep = -1, .n_threads = 1, .bound = 200, .evict = KV_EVICT_RESEED, .n_ubatch = 16};
+    struct chat c;
+    struct err e = {0};
+    chat_open(&c, QUANTISED, 2, &o);
+    struct session *fresh = open_session(c.m, &o);
+    chat_turn(&c, 20);
+    chat_turn(&c, 500);
+    size_t n = live_tokens(c.s, live);
+    const int32_t *all;
+    int32_t token[200];
+    kv_tokens(session_kv(c.s), c.s->seq, &all);
+    assert_true(n < 200 && c.evicted > 256);
+    for (size_t i = 0; i < n; i++) token[i] = all[live[i]];
+    if (session_logits(fresh, token, n, 0, want, &e)) fail_msg("%s", e.text);
+    assert_memory_equal(want + (n - 1) * N_VOCAB, c.s->logits, N_VOCAB * sizeof *want);
+    session_close(fresh);
+    chat_close(&c);
 }
 
 static void a_sliding_chat_holds_the_system_prompt_and_the_newest_tokens(void **state) {
@@ -533,6 +569,8 @@ int main(void) {
         cmocka_unit_test(a_reply_that_pushed_out_its_own_question_is_made_again_with_the_question),
         cmocka_unit_test(a_reply_longer_than_the_bound_is_continued_without_what_left),
         cmocka_unit_test(a_chat_past_its_bound_holds_the_rendering_of_the_messages_that_remain),
+        cmocka_unit_test(a_reseeded_chat_has_the_bits_of_a_fresh_one_with_the_messages_that_remain),
+        cmocka_unit_test(a_reply_longer_than_the_bound_is_reseeded_on_its_way),
         cmocka_unit_test(a_sliding_chat_holds_the_system_prompt_and_the_newest_tokens),
         cmocka_unit_test(a_message_too_long_is_refused_and_the_chat_goes_on),
         cmocka_unit_test(the_bits_depend_neither_on_placement_nor_growth_nor_threads_nor_split),

@@ -207,7 +207,7 @@ static void bad_values_say_what_is_allowed(void **state) {
     refused(ARGS("-c", "-1"), "'-1'", "a whole number");
     refused(ARGS("-c", "99999999999999999999"), "99999999999999999999", "a whole number");
     refused(ARGS("-c", "12x"), "'12x'", "a whole number");
-    refused(ARGS("--evict", "slid"), "nearest: slide", "shift, slide, stop");
+    refused(ARGS("--evict", "slid"), "nearest: slide", "shift, slide, reseed, stop");
     refused(ARGS("--theme", "pink"), "'pink'", "dark, light, mono, high-contrast");
     refused(ARGS("-ctk", "q8_0"), "-ctk: 'q8_0'", "f16, f32");
     refused(ARGS("--grow", "linear:"), "'linear:'", "auto, double, linear, linear:SIZE (SIZE above 0), fixed");
@@ -535,7 +535,7 @@ static void help_shows_choices_and_defaults(void **state) {
     settings_help(&b, 400);
     assert_non_null(strstr(b.data, "Sampling\n"));
     assert_non_null(strstr(b.data, "  -c, --ctx-size CELLS"));
-    assert_non_null(strstr(b.data, "what happens at the bound: shift, slide, stop (default: shift)"));
+    assert_non_null(strstr(b.data, "what happens at the bound: shift, slide, reseed, stop (default: shift)"));
     assert_non_null(strstr(b.data, "--turns[=0]"));
     assert_null(strstr(b.data, "--plain false"));
     buf_free(&b);
