@@ -162,20 +162,34 @@ static void a_run_that_was_broken_off_goes_on_to_the_same_bits(void **state) {
 
 static void wordings_can_be_kept_out_and_measured(void **state) {
     (void)state;
-    struct train_options o = tiny(2, "guide.gguf");
+    struct train_options o = tiny(60, "guide.gguf");
     struct err e = {0};
+    char facts[8192] = "## topic: t\n", text[4096] = {0};
+    for (int f = 0; f < 2; f++) {
+        snprintf(facts + strlen(facts), sizeof facts - strlen(facts), "fact: %s\n", f ? "refuse-all" : "count");
+        for (int q = 0; q < 80; q++) snprintf(facts + strlen(facts), sizeof facts - strlen(facts), "q: %s %d\n", f ? "when is day" : "count to", q);
+        snprintf(facts + strlen(facts), sizeof facts - strlen(facts), "a: %s\n", f ? "No idea." : "One, two, three.");
+    }
+    FILE *f = fopen(support_folder_path("facts.txt"), "w"), *log = tmpfile();
+    assert_true(f && log);
+    fputs(facts, f);
+    fclose(f);
     o.validate = true;
-    o.measure_every = 1;
-    FILE *log = tmpfile();
-    assert_non_null(log);
+    o.measure_every = 60;
+    o.refusals = 0.5;
     if (train_run(&o, log, &e)) fail_msg("%s", e.text);
-    char text[4096] = {0};
     rewind(log);
     assert_true(fread(text, 1, sizeof text - 1, log) > 0);
     fclose(log);
-    assert_non_null(strstr(text, "step     2/2  loss "));
-    assert_non_null(strstr(text, "  first "));
-    assert_non_null(strstr(text, "0 of 0 answered word for word")); /* no fact here has wordings enough */
+    assert_non_null(strstr(text, "step    60/60  loss "));
+    assert_non_null(strstr(text, "  replies:  first 0."));
+    unsigned long known = 0, n_known = 1, refused = 0, n_refused = 1;
+    const char *line = strstr(text, "kept out: ");
+    assert_non_null(line);
+    assert_int_equal(sscanf(line, "kept out: %*f; word for word %lu of %lu, and %lu of %lu refused", &known, &n_known, &refused, &n_refused), 4);
+    assert_true(n_known && n_refused); /* both are learned at once, so wordings that were kept out are answered too */
+    assert_int_equal(known, n_known);
+    assert_int_equal(refused, n_refused);
 }
 
 static void options_that_make_no_sense_are_refused(void **state) {

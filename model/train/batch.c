@@ -134,9 +134,10 @@ static int put_exchange(struct making *g, const char *user, const char *reply) {
 
 static bool is_refusal(const struct corpus_fact *f) { return !strncmp(f->id, REFUSAL, sizeof REFUSAL - 1); }
 
+/* Wordings are kept out of facts with one answer alone: a reply is right or wrong then. */
 static bool is_held(const struct batch *b, const struct corpus_fact *f, size_t ask) {
     const char *text = f->ask.text[ask];
-    return b->o.hold && ask && f->ask.n >= HELD_LEAST && !(hash_bytes(text, strlen(text), 0) % HELD_OF);
+    return b->o.hold && ask && f->answer.n == 1 && f->ask.n >= HELD_LEAST && !(hash_bytes(text, strlen(text), 0) % HELD_OF);
 }
 
 static const struct corpus_fact *draw_known(struct making *g) { return &g->b->c->fact[g->b->known[draw_below(&g->d, g->b->n_known)]]; }
@@ -290,6 +291,11 @@ int batch_make(const struct batch *b, enum batch_kind kind, uint64_t index, stru
 /* ---- held wordings ------------------------------------------------------------------------------------------- */
 
 size_t batch_n_held(const struct batch *b) { return b->n_held; }
+
+bool batch_held_is_refused(const struct batch *b, size_t i) {
+    assert(i < b->n_held);
+    return is_refusal(&b->c->fact[b->held[i].fact]);
+}
 
 int batch_held(const struct batch *b, size_t *from, struct batch_row *row, struct err *e) {
     struct making g = {.b = b, .row = row, .e = e};

@@ -59,6 +59,7 @@ int batch_make(const struct batch *b, enum batch_kind kind, uint64_t index, stru
  * after the last. */
 int batch_held(const struct batch *b, size_t *from, struct batch_row *row, struct err *e);
 size_t batch_n_held(const struct batch *b);
+bool batch_held_is_refused(const struct batch *b, size_t i); /* held wording i: must be refused */
 
 /* Appends the row as text: conversations with a line before each, marks spelt out. */
 int batch_show(const struct batch *b, const struct batch_row *row, struct buf *out);

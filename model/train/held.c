@@ -54,16 +54,24 @@ static bool add_reply(struct held *h, size_t from, size_t to, double *loss, size
     return exact;
 }
 
+static void count(struct held_result *r, bool refused, bool exact) {
+    r->n_known += !refused;
+    r->n_refused += refused;
+    r->known += exact && !refused;
+    r->refused += exact && refused;
+}
+
 int held_measure(struct held *h, struct held_result *r, struct err *e) {
     size_t from = 0, n_tokens = 0;
-    *r = (struct held_result){.n = batch_n_held(h->batch)};
+    *r = (struct held_result){0};
     for (int rc;;) {
+        size_t first = from;
         if ((rc = batch_held(h->batch, &from, &h->row, e))) return rc;
         if (!h->row.n) break;
         struct net_row row = batch_row_view(&h->row);
         net_row_logits(h->net, h->work, &row, h->logits);
         for (size_t i = 0, at = 0; i < h->row.n_segments; at += h->row.segment[i++])
-            r->n_exact += add_reply(h, at, at + h->row.segment[i], &r->loss, &n_tokens);
+            count(r, batch_held_is_refused(h->batch, first + i), add_reply(h, at, at + h->row.segment[i], &r->loss, &n_tokens));
     }
     if (n_tokens) r->loss /= (double)n_tokens;
     return 0;

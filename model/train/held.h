@@ -7,8 +7,9 @@
 #include "model/train/batch.h"
 
 struct held_result {
-    double loss;       /* mean over the replies' tokens, in nats */
-    size_t n, n_exact; /* wordings; those whose likeliest reply is the fact's, word for word */
+    double loss;               /* mean over the replies' tokens, in nats */
+    size_t n_known, n_refused; /* wordings of facts that are answered, and of those that are refused; */
+    size_t known, refused;     /* those of them whose likeliest reply is the fact's answer, word for word */
 };
 
 struct held;

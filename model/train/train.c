@@ -201,10 +201,16 @@ static void report(struct train *t) {
         (int)(left_s / 60), (int)left_s % 60);
 }
 
-/* The losses of each kind of conversation, on rows that are always the same and hardly ever trained on. */
+/* Leaves the replies alone in the loss. */
+static void drop_user(struct batch_row *r) {
+    for (size_t i = 0; i < r->n; i++)
+        if (r->weight[i] < 1) r->weight[i] = 0;
+}
+
+/* The loss of replies in each kind of conversation, on rows that are always the same and hardly ever trained on. */
 static int measure(struct train *t) {
     int rc = 0;
-    say(t, "  loss");
+    say(t, "  replies:");
     for (enum batch_kind k = BATCH_FIRST; k < BATCH_N_KINDS && !rc; k++) {
         struct step_result r;
         size_t n, rows = t->n_rows;
@@ -212,13 +218,14 @@ static int measure(struct train *t) {
         rc = make_rows(t, k, 0, &n);
         t->n_rows = rows;
         if (rc || !n) continue;
+        for (size_t i = 0; i < n; i++) drop_user(&t->row[i]);
         step_measure(t->step, t->view, n, &r);
         say(t, "  %s %.4f", batch_kind_name(k), r.loss);
     }
     if (!rc && t->held) {
         struct held_result h;
         rc = held_measure(t->held, &h, t->e);
-        if (!rc) say(t, "  kept out %.4f, %zu of %zu answered word for word", h.loss, h.n_exact, h.n);
+        if (!rc) say(t, "\n  kept out: %.4f; word for word %zu of %zu, and %zu of %zu refused", h.loss, h.known, h.n_known, h.refused, h.n_refused);
     }
     say(t, "\n");
     return rc;
