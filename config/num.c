@@ -129,6 +129,74 @@ static void q8_0_to_f32(const void *row, float *out, size_t n) {
     }
 }
 
+static void iq4_nl_to_f32(const void *row, float *out, size_t n) {
+    const struct iq4_nl *b = row;
+    for (; n; n -= 32, b++, out += 32) {
+        float d = load_f16(b->d);
+        for (int j = 0; j < 16; j++) {
+            out[j] = d * (float)num_iq4_nl[b->q[j] & 15];
+            out[j + 16] = d * (float)num_iq4_nl[b->q[j] >> 4];
+        }
+    }
+}
+
+/* ---- to blocks of 32 ----------------------------------------------------------------------------------------- */
+
+/* The number of greatest magnitude, with its sign. */
+static float block_extreme(const float *x) {
+    float most = x[0];
+    for (int j = 1; j < 32; j++)
+        if (fabsf(x[j]) > fabsf(most)) most = x[j];
+    return most;
+}
+
+static void block_range(const float *x, float *low, float *high) {
+    *low = *high = x[0];
+    for (int j = 1; j < 32; j++) {
+        *low = fminf(*low, x[j]);
+        *high = fmaxf(*high, x[j]);
+    }
+}
+
+static float inverse_of(float d) { return fabsf(d) > 0 ? 1 / d : 0; }
+
+/* x in steps of 1 / inverse above -zero, as one of 0..most. */
+static int level(float x, float inverse, int zero, int most) {
+    long q = lrintf(x * inverse) + zero;
+    return q < 0 ? 0 : q > most ? most : (int)q;
+}
+
+static void store_nibbles(uint8_t q[16], const int level[32]) {
+    for (int j = 0; j < 16; j++) q[j] = (uint8_t)((level[j] & 15) | (level[j + 16] & 15) << 4);
+}
+
+static void store_fifths(uint8_t h[4], const int level[32]) {
+    memset(h, 0, 4);
+    for (int j = 0; j < 32; j++) h[j / 8] = (uint8_t)(h[j / 8] | (level[j] >> 4) << j % 8);
+}
+
+/* Stores x and returns what can be read back, so that levels are chosen by the scale that they will have. */
+static float store_f16(uint8_t *p, float x) {
+    uint16_t h = num_f16(x);
+    store_u16(p, h);
+    return num_from_f16(h);
+}
+
+/* The types without a minimum: the number of greatest magnitude becomes level 0, the one that has no counterpart. */
+static void levels_around_zero(const float *x, int zero, uint8_t *d, int level_of[32]) {
+    float inverse = inverse_of(store_f16(d, block_extreme(x) / (float)-zero));
+    for (int j = 0; j < 32; j++) level_of[j] = level(x[j], inverse, zero, 2 * zero - 1);
+}
+
+/* The types with a minimum: levels 0..most reach from the least number to the greatest. */
+static void levels_from_least(const float *x, int most, uint8_t *d, uint8_t *m, int level_of[32]) {
+    float low, high;
+    block_range(x, &low, &high);
+    low = store_f16(m, low);
+    float inverse = inverse_of(store_f16(d, (high - low) / (float)most));
+    for (int j = 0; j < 32; j++) level_of[j] = level(x[j] - low, inverse, 0, most);
+}
+
 static void q8_0_from_f32(const float *in, void *row, size_t n) {
     struct q8_0 *b = row;
     for (; n; n -= 32, b++, in += 32) {
@@ -137,6 +205,64 @@ static void q8_0_from_f32(const float *in, void *row, size_t n) {
         float d = most / 127, inverse = d > 0 ? 127 / most : 0;
         store_u16(b->d, num_f16(d));
         for (int j = 0; j < 32; j++) b->q[j] = (int8_t)lrintf(in[j] * inverse);
+    }
+}
+
+static void q4_0_from_f32(const float *in, void *row, size_t n) {
+    int q[32];
+    for (struct q4_0 *b = row; n; n -= 32, b++, in += 32) {
+        levels_around_zero(in, 8, b->d, q);
+        store_nibbles(b->q, q);
+    }
+}
+
+static void q5_0_from_f32(const float *in, void *row, size_t n) {
+    int q[32];
+    for (struct q5_0 *b = row; n; n -= 32, b++, in += 32) {
+        levels_around_zero(in, 16, b->d, q);
+        store_nibbles(b->q, q);
+        store_fifths(b->h, q);
+    }
+}
+
+static void q4_1_from_f32(const float *in, void *row, size_t n) {
+    int q[32];
+    for (struct q4_1 *b = row; n; n -= 32, b++, in += 32) {
+        levels_from_least(in, 15, b->d, b->m, q);
+        store_nibbles(b->q, q);
+    }
+}
+
+static void q5_1_from_f32(const float *in, void *row, size_t n) {
+    int q[32];
+    for (struct q5_1 *b = row; n; n -= 32, b++, in += 32) {
+        levels_from_least(in, 31, b->d, b->m, q);
+        store_nibbles(b->q, q);
+        store_fifths(b->h, q);
+    }
+}
+
+/* The nearest of the uneven steps: how many of the middles between them lie below. */
+static int nearest_iq4_nl(float x) {
+    int q = 0;
+    for (int j = 0; j < 15; j++) q += x > 0.5f * (float)(num_iq4_nl[j] + num_iq4_nl[j + 1]);
+    return q;
+}
+
+/* The scale that brings the number of greatest magnitude to the widest step, then the one that is best, by squares that weigh
+ * a number by its own, for the levels which that gave. */
+static void iq4_nl_from_f32(const float *in, void *row, size_t n) {
+    int q[32];
+    for (struct iq4_nl *b = row; n; n -= 32, b++, in += 32) {
+        float d = block_extreme(in) / (float)num_iq4_nl[0], inverse = inverse_of(d), xv = 0, vv = 0;
+        for (int j = 0; j < 32; j++) {
+            float v = (float)num_iq4_nl[nearest_iq4_nl(in[j] * inverse)], w = in[j] * in[j];
+            xv += w * in[j] * v;
+            vv += w * v * v;
+        }
+        inverse = inverse_of(store_f16(b->d, vv > 0 ? xv / vv : d));
+        for (int j = 0; j < 32; j++) q[j] = nearest_iq4_nl(in[j] * inverse);
+        store_nibbles(b->q, q);
     }
 }
 
@@ -192,14 +318,15 @@ static const struct num_type types[] = {
     {NUM_F32, "f32", 1, 4, f32_to_f32, f32_from_f32},
     {NUM_F16, "f16", 1, 2, f16_to_f32, f16_from_f32},
     {NUM_BF16, "bf16", 1, 2, bf16_to_f32, bf16_from_f32},
-    {NUM_Q4_0, "q4_0", 32, sizeof(struct q4_0), q4_0_to_f32, NULL},
-    {NUM_Q4_1, "q4_1", 32, sizeof(struct q4_1), q4_1_to_f32, NULL},
-    {NUM_Q5_0, "q5_0", 32, sizeof(struct q5_0), q5_0_to_f32, NULL},
-    {NUM_Q5_1, "q5_1", 32, sizeof(struct q5_1), q5_1_to_f32, NULL},
+    {NUM_Q4_0, "q4_0", 32, sizeof(struct q4_0), q4_0_to_f32, q4_0_from_f32},
+    {NUM_Q4_1, "q4_1", 32, sizeof(struct q4_1), q4_1_to_f32, q4_1_from_f32},
+    {NUM_Q5_0, "q5_0", 32, sizeof(struct q5_0), q5_0_to_f32, q5_0_from_f32},
+    {NUM_Q5_1, "q5_1", 32, sizeof(struct q5_1), q5_1_to_f32, q5_1_from_f32},
     {NUM_Q8_0, "q8_0", 32, sizeof(struct q8_0), q8_0_to_f32, q8_0_from_f32},
     {NUM_Q4_K, "q4_k", 256, sizeof(struct q4_k), q4_k_to_f32, NULL},
     {NUM_Q5_K, "q5_k", 256, sizeof(struct q5_k), q5_k_to_f32, NULL},
     {NUM_Q6_K, "q6_k", 256, sizeof(struct q6_k), q6_k_to_f32, NULL},
+    {NUM_IQ4_NL, "iq4_nl", 32, sizeof(struct iq4_nl), iq4_nl_to_f32, iq4_nl_from_f32},
 };
 
 /* All ids of GGUF, so that a type that cannot be read is refused by its name. */

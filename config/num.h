@@ -22,6 +22,7 @@ enum num_id {
     NUM_Q4_K = 12,
     NUM_Q5_K = 13,
     NUM_Q6_K = 14,
+    NUM_IQ4_NL = 20,
     NUM_BF16 = 30,
 };
 

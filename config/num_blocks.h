@@ -30,6 +30,11 @@ static_assert(sizeof(struct q5_1) == 24, "Q5_1 block");
 struct q8_0 { uint8_t d[2]; int8_t q[32]; };
 static_assert(sizeof(struct q8_0) == 34, "Q8_0 block");
 
+/* IQ4_NL, 18 bytes: as Q4_0, but x = d num_iq4_nl[q], sixteen steps that are finer near 0. */
+struct iq4_nl { uint8_t d[2], q[16]; };
+static_assert(sizeof(struct iq4_nl) == 18, "IQ4_NL block");
+static const int8_t num_iq4_nl[16] = {-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113};
+
 /* Q4_K, 144 bytes: half d, half dmin, 12 bytes of eight 6-bit scales and eight 6-bit minima, 128 bytes of nibbles.
  * Sub-block s has 32 numbers. x = d scale[s] q - dmin min[s].
  *

@@ -44,6 +44,13 @@ void kv_rope_angles(const struct kv_rope *r, int64_t pos, float *cs);
 /* Turns one head of head-dim numbers in place by the angles, times scale. */
 void kv_rope_turn(const struct kv_rope *r, const float *cs, float scale, float *head);
 
+/* Keys of 4 and 5 bits are stored in the Walsh-Hadamard basis, in which a single large number does not take the levels of the
+ * others: a key is turned by kv_rotate after its rope, a query after the turn to its offset. */
+bool kv_rotates(const struct num_type *type_k);
+/* The normalised transform of each part of the head whose length is the greatest power of two in dim (64: the whole; 80: five of
+ * 16). Its own inverse. */
+void kv_rotate(float *head, uint32_t dim);
+
 /* ---- opening ------------------------------------------------------------------------------------------------- */
 
 enum kv_grow { KV_GROW_AUTO, KV_GROW_DOUBLE, KV_GROW_LINEAR, KV_GROW_FIXED };
@@ -51,7 +58,7 @@ enum kv_evict { KV_EVICT_SHIFT, KV_EVICT_SLIDE, KV_EVICT_STOP, KV_EVICT_RESEED }
 
 struct kv_config {
     uint32_t n_layers, n_kv_heads, head_dim_k, head_dim_v;
-    const struct num_type *type_k, *type_v; /* f16 or f32 for now */
+    const struct num_type *type_k, *type_v; /* f32 f16 bf16 q8_0 q4_0 q4_1 q5_0 q5_1 iq4_nl */
     struct kv_rope rope;
 
     uint32_t bound;        /* most cells, >= KV_MIN_BOUND */
@@ -186,6 +193,7 @@ struct kv_layout {
     size_t k_head_bytes, k_row_bytes;
     size_t v_base, v_head_bytes, v_row_bytes; /* v_base: from the layer's first byte to its first value */
     const struct num_type *type_k, *type_v;
+    bool rotated;                             /* keys are stored as kv_rotate turns them */
 };
 const struct kv_layout *kv_get_layout(const struct kv *c);
 
@@ -252,19 +260,14 @@ void kv_get_stats(struct kv *c, struct kv_stats *s);
 struct kv_snapshot_info {
     uint64_t model_fingerprint;          /* refused when it differs */
     uint64_t rope_fingerprint;
-    const void *extra; size_t extra_bytes; /* kv_save: the caller's own state (sampler, random numbers), kept as it is */
-    /* kv_load: is given that state when all else has been checked; anything but 0 refuses the file. May be NULL. */
-    int (*accept)(void *ctx, const void *extra, size_t n, struct err *e);
-    void *accept_ctx;
+    const void *extra; size_t extra_bytes; /* the caller's own state (sampler, random numbers), kept as it is */
 };
-/* Saves seq to path. A file that this cache has saved to or loaded from, and that nobody has changed since, gets the blocks
- * that changed and a new index behind what it holds; any other, and one that would be more than half dead, is written anew
- * beside it and renamed. Whatever fails, and wherever a crash cuts it off, the file holds the old state or the new one.
- * The save is made by the thread that owns the cache: changes wait for it. bytes: how many it wrote; may be NULL. */
+/* Writes seq to path: to a temporary file beside it, fsync, rename, fsync of the folder: the old file or the new one. */
 int kv_save(struct kv *c, int seq, const char *path, const struct kv_snapshot_info *info, uint64_t *bytes, struct err *e);
-/* Replaces seq (vacant or not) by the newest state that the file holds whole, after validating all of it. Refused: ERR_FILE
- * (or ERR_MEMORY), one sentence with the reason, and the cache is as it was. bytes: how many were read; may be NULL. */
-int kv_load(struct kv *c, int seq, const char *path, const struct kv_snapshot_info *expect, uint64_t *bytes, struct err *e);
+/* Replaces seq (vacant or not) by what the file holds, after validating all of it. Refused: ERR_FILE, one sentence with
+ * the reason, and the cache is as it was. *extra is malloc'd (caller frees). bytes may be NULL. */
+int kv_load(struct kv *c, int seq, const char *path, const struct kv_snapshot_info *expect, void **extra, size_t *extra_bytes, uint64_t *bytes,
+            struct err *e);
 
 /* For benchmarks: fills seq, which is stripped first, with n cells of pseudo-random keys and values (2^-7 <= |x| < 2) at
  * positions 0..n, as if computed. */

@@ -1,8 +1,8 @@
 /* kv_cache: opening and closing, and a micro-batch's way into the cache and to attention. */
 #include "kv/kv_cache.h"
-#include "kv/kv_saved.h"
 
 #include <assert.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -28,16 +28,44 @@ static bool lay_out(struct kv_layout *l, const struct kv_config *g) {
                             .v_head_bytes = v_row * KV_BLOCK,
                             .v_row_bytes = v_row,
                             .type_k = g->type_k,
-                            .type_v = g->type_v};
+                            .type_v = g->type_v,
+                            .rotated = kv_rotates(g->type_k)};
     return true;
 }
 
+/* What a cache can hold; settings_table.h has the same list. */
+static const enum num_id types[] = {NUM_F32,  NUM_F16,  NUM_BF16, NUM_Q8_0,  NUM_Q4_0,
+                                    NUM_Q4_1, NUM_Q5_0, NUM_Q5_1, NUM_IQ4_NL};
+#define N_TYPES (sizeof types / sizeof *types)
+
+/* The names of those that a head divides into (0: of all). */
+static const char *name_types(uint32_t head_dim, char *text, size_t n) {
+    size_t len = 0;
+    text[0] = 0;
+    for (size_t i = 0; i < N_TYPES && len < n; i++) {
+        const struct num_type *t = num_find(types[i]);
+        if (head_dim % t->block == 0) len += (size_t)snprintf(text + len, n - len, "%s%s", len ? ", " : "", t->name);
+    }
+    return text;
+}
+
 static int check_type(const struct num_type *t, uint32_t head_dim, const char *what, struct err *e) {
-    if (t->id != NUM_F32 && t->id != NUM_F16)
-        return err_set(e, ERR_USAGE, "the cache cannot hold %s as %s; f16 and f32 it can", what, t->name);
+    char names[128];
+    size_t i = 0;
+    while (i < N_TYPES && types[i] != t->id) i++;
+    if (i == N_TYPES)
+        return err_set(e, ERR_USAGE, "the cache cannot hold %s as %s; it can as %s", what, t->name,
+                       name_types(0, names, sizeof names));
     if (head_dim == 0 || head_dim % t->block)
-        return err_set(e, ERR_USAGE, "a head of %u %s does not divide into blocks of %s", head_dim, what, t->name);
+        return err_set(e, ERR_USAGE, "%s of %u numbers a head do not divide into the blocks of %u of %s; allowed: %s",
+                       what, head_dim, t->block, t->name, name_types(head_dim, names, sizeof names));
     return 0;
+}
+
+static int check_rotation(const struct kv_config *g, struct err *e) {
+    if (g->head_dim_k <= KV_MAX_HEAD || !kv_rotates(g->type_k)) return 0;
+    return err_set(e, ERR_USAGE, "keys of %u numbers a head cannot be held as %s; at most %u can", g->head_dim_k,
+                   g->type_k->name, KV_MAX_HEAD);
 }
 
 static int check_config(const struct kv_config *g, struct err *e) {
@@ -49,6 +77,7 @@ static int check_config(const struct kv_config *g, struct err *e) {
         return err_set(e, ERR_USAGE, "an eviction cannot free a share of %g; it is more than 0 and at most 1",
                        g->evict_free);
     rc = check_type(g->type_k, g->head_dim_k, "keys", e);
+    if (!rc) rc = check_rotation(g, e);
     return rc ? rc : check_type(g->type_v, g->head_dim_v, "values", e);
 }
 
@@ -60,7 +89,6 @@ int kv_open(struct kv **out, const struct kv_config *g, struct err *e) {
     if (!c) return err_set(e, ERR_MEMORY, "no memory for a cache");
     pthread_mutex_init(&c->lock, NULL);
     c->config = *g;
-    c->clock = 1;
     if (c->config.evict_free == 0) c->config.evict_free = 0.5;
     if (c->config.start > g->bound) c->config.start = g->bound;
     if (c->config.start == 0) c->config.start = 1;
@@ -94,8 +122,6 @@ void kv_close(struct kv *c) {
     kv_cells_free(&c->cells);
     kv_arena_close(&c->arena);
     free(c->touched);
-    free(c->written);
-    kv_saved_free(c);
     free(c->running.run);
     free(c->running.cell);
     free(c->span);
@@ -225,6 +251,17 @@ void kv_abandon(struct kv *c, struct kv_batch *b) {
     kv_stats_publish(c);
 }
 
+static void write_key(const struct kv *c, const float *key, uint8_t *row) {
+    uint32_t dim = c->config.head_dim_k;
+    float turned[KV_MAX_HEAD];
+    if (c->layout.rotated) {
+        memcpy(turned, key, dim * sizeof *key);
+        kv_rotate(turned, dim);
+        key = turned;
+    }
+    c->layout.type_k->from_f32(key, row, dim);
+}
+
 void kv_write(struct kv *c, const struct kv_batch *b, uint32_t layer, uint32_t i0, uint32_t i1, const float *k,
               size_t k_stride, const float *v, size_t v_stride) {
     const struct kv_layout *l = &c->layout;
@@ -235,7 +272,7 @@ void kv_write(struct kv *c, const struct kv_batch *b, uint32_t layer, uint32_t i
         uint8_t *at = c->arena.base + (size_t)(b->cell[i] / KV_BLOCK) * l->block_bytes + layer * l->layer_bytes;
         uint8_t *k_row = at + cell * l->k_row_bytes, *v_row = at + l->v_base + cell * l->v_row_bytes;
         for (uint32_t h = 0; h < g->n_kv_heads; h++) {
-            l->type_k->from_f32(k + (size_t)h * g->head_dim_k, k_row + h * l->k_head_bytes, g->head_dim_k);
+            write_key(c, k + (size_t)h * g->head_dim_k, k_row + h * l->k_head_bytes);
             l->type_v->from_f32(v + (size_t)h * g->head_dim_v, v_row + h * l->v_head_bytes, g->head_dim_v);
         }
     }

@@ -10,6 +10,7 @@
 #include "kv/kv_cells.h"
 #include "kv/kv_seq.h"
 
+#define KV_MAX_HEAD 1024u /* numbers of a head whose keys are turned */
 #define KV_RETRY_US                                                                                                    \
     1000000u          /* a refused growth is not asked for again within it: a token must not wait for a refusal */
 #define KV_EVENTS 256 /* kept for kv_events */
@@ -43,9 +44,6 @@ struct kv {
     struct kv_cells cells; /* as many as the committed blocks have */
     uint8_t *touched;      /* [blocks] whether anything was ever written there */
     uint32_t n_touched;
-    uint64_t *written;      /* [blocks] the clock when a cell of it was last written */
-    uint64_t clock;         /* saves and loads, from 1 */
-    struct kv_saved *saved; /* what stands in which file: see kv_saved.h */
     struct kv_seq seq[KV_MAX_SEQS];
     struct kv_running running;
 
@@ -71,13 +69,10 @@ static inline uint32_t kv_blocks(uint64_t cells) {
     return (uint32_t)((cells + KV_BLOCK - 1) / KV_BLOCK);
 }
 
-/* Notes that the cell's block is written to: before or after each change of stored bytes, always, or a save will think
- * that they stand in the file. */
+/* Notes that the cell's block is written to. */
 static inline void kv_touch(struct kv *c, uint32_t cell) {
-    uint32_t block = cell / KV_BLOCK;
-    c->n_touched += !c->touched[block];
-    c->touched[block] = 1;
-    c->written[block] = c->clock;
+    c->n_touched += !c->touched[cell / KV_BLOCK];
+    c->touched[cell / KV_BLOCK] = 1;
 }
 
 /* kv_growth */

@@ -1,18 +1,21 @@
-/* kv_fill: random cells for benchmarks, written as raw bits. */
+/* kv_fill: random cells for benchmarks: raw bits of the types that are one number, encoded floats of those that come in
+ * blocks. */
 #include <string.h>
 
 #include "kv/kv_cache.h"
 
 #define CHUNK 4096u /* cells at a time */
 
+#define ENCODED 1024u /* numbers encoded at a time, a multiple of every block */
+
 /* Masks that make 64 random bits numbers of 2^-7 <= |x| < 2: the exponent's top bit cleared, the next ones set. */
 static void masks(const struct num_type *t, uint64_t *keep, uint64_t *set) {
-    *keep = t->id == NUM_F16 ? 0xBFFFBFFFBFFFBFFFu : 0xBFFFFFFFBFFFFFFFu;
-    *set = t->id == NUM_F16 ? 0x2000200020002000u : 0x3C0000003C000000u;
+    *keep = t->bytes == 2 ? 0xBFFFBFFFBFFFBFFFu : 0xBFFFFFFFBFFFFFFFu;
+    *set = t->id == NUM_F16 ? 0x2000200020002000u : t->id == NUM_BF16 ? 0x3C003C003C003C00u : 0x3C0000003C000000u;
 }
 
 /* xorshift64 (Marsaglia, 2003). */
-static void fill(uint8_t *at, size_t bytes, const struct num_type *t, uint64_t *random) {
+static void fill_bits(uint8_t *at, size_t bytes, const struct num_type *t, uint64_t *random) {
     uint64_t x = *random, keep, set;
     masks(t, &keep, &set);
     for (size_t i = 0; i < bytes; i += 8) {
@@ -23,6 +26,20 @@ static void fill(uint8_t *at, size_t bytes, const struct num_type *t, uint64_t *
         memcpy(at + i, &word, bytes - i < 8 ? bytes - i : 8);
     }
     *random = x;
+}
+
+static void fill(uint8_t *at, size_t bytes, const struct num_type *t, uint64_t *random) {
+    if (t->block == 1) {
+        fill_bits(at, bytes, t, random);
+        return;
+    }
+    float x[ENCODED];
+    for (size_t left = bytes / t->bytes * t->block, n; left; left -= n) {
+        n = left < ENCODED ? left : ENCODED;
+        fill_bits((uint8_t *)x, n * sizeof *x, num_find(NUM_F32), random);
+        t->from_f32(x, at, n);
+        at += n / t->block * t->bytes;
+    }
 }
 
 static void fill_run(struct kv *c, uint32_t cell, uint32_t n, uint64_t *random) {

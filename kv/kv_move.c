@@ -8,8 +8,6 @@
 
 #include "kv/kv_cache.h"
 
-#define MAX_HEAD 1024
-
 /* Where a position goes. */
 struct motion {
     int64_t add;
@@ -42,12 +40,14 @@ static void copy_cell(struct kv *c, uint32_t from, uint32_t to) {
 
 static void turn_cell(struct kv *c, uint32_t cell, const float *cs) {
     const struct kv_layout *l = &c->layout;
-    float head[MAX_HEAD];
+    float head[KV_MAX_HEAD];
     for (uint32_t i = 0; i < c->config.n_layers; i++) {
         uint8_t *row = layer_of_cell(c, cell, i) + cell % KV_BLOCK * l->k_row_bytes;
         for (uint32_t h = 0; h < c->config.n_kv_heads; h++, row += l->k_head_bytes) {
             l->type_k->to_f32(row, head, c->config.head_dim_k);
+            if (l->rotated) kv_rotate(head, c->config.head_dim_k);
             kv_rope_turn(&c->config.rope, cs, 1, head);
+            if (l->rotated) kv_rotate(head, c->config.head_dim_k);
             l->type_k->from_f32(head, row, c->config.head_dim_k);
         }
     }
@@ -114,7 +114,6 @@ static void move_run(struct kv *c, int seq, struct work *w, const struct kv_run 
         if (by && by != turned) kv_rope_angles(&c->config.rope, by, w->cs);
         if (by) {
             turn_cell(c, cell, w->cs);
-            kv_touch(c, cell);
             turned = by;
         }
         work_add(w, &(struct kv_run){
@@ -141,8 +140,8 @@ out:
 
 static int check_move(const struct kv *c, int seq, struct err *e) {
     assert(!c->running.on && seq >= 0 && seq < KV_MAX_SEQS);
-    if (c->config.head_dim_k > MAX_HEAD)
-        return err_set(e, ERR_USAGE, "keys of %u numbers cannot be moved; %d can", c->config.head_dim_k, MAX_HEAD);
+    if (c->config.head_dim_k > KV_MAX_HEAD)
+        return err_set(e, ERR_USAGE, "keys of %u numbers cannot be moved; %u can", c->config.head_dim_k, KV_MAX_HEAD);
     return 0;
 }
 

@@ -11,6 +11,7 @@
 #include "config/cpu.h"
 #include "model/attention_kernels.h"
 
+#define DECODED_FLOATS 4096u
 #define GROUP_RUNS 4u                          /* runs merged to a group: a task's share where rows are few */
 #define GROUP_CELLS (GROUP_RUNS * ATTENTION_RUN)
 #define SERIAL_WORK 65536u                       /* products that one thread does sooner than it wakes another */
@@ -27,8 +28,17 @@ struct run_start {
     uint32_t skip; /* cells of that span before the run */
 };
 
+/* Keys or values, and how a layer's are read. */
+struct side {
+    const struct attention_kernels *kernels;
+    void (*decode)(const void *row, float *out, size_t n); /* NULL: read as they are stored */
+    size_t dim, in_layer, head_bytes, row_bytes; /* of what is stored */
+    size_t read_bytes, at_once; /* of a row as it is read; cells decoded together */
+};
+
 struct thread_scratch {
     float *scores;             /* [ATTENTION_QUERIES][ATTENTION_SCORES] */
+    float *decoded;            /* [decoded_cells(dim)][dim], the larger dim */
     struct partial run, group, total; /* [ATTENTION_QUERIES] each */
 };
 
@@ -46,10 +56,9 @@ struct attention {
     size_t cap_groups;
 
     /* the call in progress */
-    const struct attention_kernels *kernels;
+    struct side key, value;
     const struct kv_view *view;
     const struct kv_layout *layout;
-    uint32_t layer;
     const float *q;
     size_t q_stride, n_rows, n_runs, n_groups, rows_per_tile, n_tiles, n_tasks;
     int64_t pos;
@@ -89,9 +98,21 @@ static void partial_close(struct partial *p) {
     *p = (struct partial){0};
 }
 
+/* Cells whose numbers fit into half a first-level cache; tiles take 16. */
+static size_t decoded_cells(size_t dim) {
+    size_t n = DECODED_FLOATS / dim / 16 * 16;
+    return n < 16 ? 16 : n > ATTENTION_RUN ? ATTENTION_RUN : n;
+}
+
+static size_t decoded_floats(const struct attention *a) {
+    size_t k = decoded_cells(a->shape.head_dim_k) * a->shape.head_dim_k, v = decoded_cells(a->shape.head_dim_v) * a->shape.head_dim_v;
+    return k > v ? k : v;
+}
+
 static bool scratch_open(const struct attention *a, struct thread_scratch *s) {
+    s->decoded = floats(decoded_floats(a));
     s->scores = floats((size_t)ATTENTION_QUERIES * ATTENTION_SCORES);
-    return s->scores && partial_open(a, &s->run, ATTENTION_QUERIES) && partial_open(a, &s->group, ATTENTION_QUERIES) &&
+    return s->decoded && s->scores && partial_open(a, &s->run, ATTENTION_QUERIES) && partial_open(a, &s->group, ATTENTION_QUERIES) &&
            partial_open(a, &s->total, ATTENTION_QUERIES);
 }
 
@@ -127,6 +148,7 @@ void attention_close(struct attention *a) {
     if (!a) return;
     for (size_t i = 0; a->scratch && i < a->n_threads; i++) {
         free(a->scratch[i].scores);
+        free(a->scratch[i].decoded);
         partial_close(&a->scratch[i].run);
         partial_close(&a->scratch[i].group);
         partial_close(&a->scratch[i].total);
@@ -140,7 +162,7 @@ void attention_close(struct attention *a) {
 
 size_t attention_bytes(const struct attention *a) {
     size_t row = a->acc_stride + 2;
-    size_t per_thread = ATTENTION_QUERIES * (ATTENTION_SCORES + 3 * row);
+    size_t per_thread = decoded_floats(a) + ATTENTION_QUERIES * (ATTENTION_SCORES + 3 * row);
     size_t n = a->cap_offsets * turned_floats(a) + a->n_threads * per_thread + a->cap_groups * SPLIT_ROWS * a->shape.n_heads * row;
     return n * sizeof(float) + (a->cap_runs + 1) * sizeof *a->start;
 }
@@ -203,6 +225,7 @@ static void turn_queries(struct attention *a, size_t from, size_t to) {
             memcpy(to_row, a->q + r * a->q_stride, (size_t)s->n_heads * s->head_dim_k * sizeof *to_row);
             for (size_t h = 0; s->rope.n_rot && h < s->n_heads; h++)
                 kv_rope_turn(&s->rope, angle, s->rope.magnitude, to_row + h * s->head_dim_k);
+            for (size_t h = 0; a->layout->rotated && h < s->n_heads; h++) kv_rotate(to_row + h * s->head_dim_k, s->head_dim_k);
             for (size_t i = 0; i < (size_t)s->n_heads * s->head_dim_k; i++) to_row[i] *= s->scale;
         }
 }
@@ -222,7 +245,7 @@ static void partial_merge(const struct attention *a, const struct partial *into,
     float keep = expf(into->max[to] - max), add = expf(p->max[from] - max);
     into->max[to] = max;
     into->sum[to] = into->sum[to] * keep + p->sum[from] * add;
-    a->kernels->blend(into->acc + to * a->acc_stride, keep, p->acc + from * a->acc_stride, add, a->acc_stride);
+    a->key.kernels->blend(into->acc + to * a->acc_stride, keep, p->acc + from * a->acc_stride, add, a->acc_stride);
 }
 
 /* A tile: the query heads of one KV head for some rows. */
@@ -250,34 +273,52 @@ static bool next_piece(const struct kv_view *v, struct run_start *at, size_t don
 
 static size_t query_row(const struct attention *a, const struct tile *t, size_t i) { return t->row + i / a->n_shared; }
 
+/* The first cells of a piece, all or as many as are decoded together, as the kernels of the side read them; how many in *n. */
+static const uint8_t *read_cells(const struct side *x, const struct tile *t, const struct piece *p, size_t done, float *decoded, size_t *n) {
+    const uint8_t *row = p->span->block + x->in_layer + t->kv_head * x->head_bytes + (p->first + done) * x->row_bytes;
+    *n = p->n - done;
+    if (!x->decode) return row;
+    if (*n > x->at_once) *n = x->at_once;
+    x->decode(row, decoded, *n * x->dim);
+    return (const uint8_t *)decoded;
+}
+
+static void score_piece(const struct attention *a, const struct tile *t, const struct piece *p, struct thread_scratch *s) {
+    const struct side *x = &a->key;
+    const float *q[ATTENTION_QUERIES];
+    for (size_t i = 0; i < t->n_q; i++)
+        q[i] = turned_row(a, p->span->rot, query_row(a, t, i), t->kv_head * a->n_shared + i % a->n_shared);
+    for (size_t done = 0, n; done < p->n; done += n) {
+        const uint8_t *key = read_cells(x, t, p, done, s->decoded, &n);
+        x->kernels->scores(q, t->n_q, key, x->read_bytes, n, x->dim, s->scores + p->at + done);
+    }
+}
+
+static void mix_piece(const struct attention *a, const struct tile *t, const struct piece *p, struct thread_scratch *s) {
+    const struct side *x = &a->value;
+    for (size_t done = 0, n; done < p->n; done += n) {
+        const uint8_t *value = read_cells(x, t, p, done, s->decoded, &n);
+        x->kernels->mix(s->scores + p->at + done, t->n_q, value, x->read_bytes, n, x->dim, s->run.acc, a->acc_stride);
+    }
+}
+
 /* One run of cells for one tile, merged into `group`. */
 static void tile_run(struct attention *a, const struct tile *t, size_t run, struct thread_scratch *s) {
-    const struct kv_layout *l = a->layout;
     size_t first = run * ATTENTION_RUN, last = visible(a, t->row + t->n_rows - 1);
     if (first >= last) return;
     size_t n = last - first < ATTENTION_RUN ? last - first : ATTENTION_RUN;
-    size_t in_layer = a->layer * l->layer_bytes;
     struct piece p;
     struct run_start at = a->start[run];
-    for (size_t done = 0; next_piece(a->view, &at, done, n, &p); done += p.n) {
-        const float *q[ATTENTION_QUERIES];
-        for (size_t i = 0; i < t->n_q; i++)
-            q[i] = turned_row(a, p.span->rot, query_row(a, t, i), t->kv_head * a->n_shared + i % a->n_shared);
-        a->kernels->scores(q, t->n_q, p.span->block + in_layer + t->kv_head * l->k_head_bytes + p.first * l->k_row_bytes, l->k_row_bytes, p.n,
-                           a->shape.head_dim_k, s->scores + p.at);
-    }
+    for (size_t done = 0; next_piece(a->view, &at, done, n, &p); done += p.n) score_piece(a, t, &p, s);
     partial_clear(a, &s->run, t->n_q);
     for (size_t i = 0; i < t->n_q; i++) {
         size_t sees = visible(a, query_row(a, t, i));
         float *x = s->scores + i * ATTENTION_SCORES;
-        if (sees > first) s->run.sum[i] = a->kernels->exponents(x, sees - first < n ? sees - first : n, n, &s->run.max[i]);
+        if (sees > first) s->run.sum[i] = a->key.kernels->exponents(x, sees - first < n ? sees - first : n, n, &s->run.max[i]);
         else memset(x, 0, n * sizeof *x);
     }
     at = a->start[run];
-    for (size_t done = 0; next_piece(a->view, &at, done, n, &p); done += p.n)
-        a->kernels->mix(s->scores + p.at, t->n_q,
-                        p.span->block + in_layer + l->v_base + t->kv_head * l->v_head_bytes + p.first * l->v_row_bytes, l->v_row_bytes, p.n,
-                        a->shape.head_dim_v, s->run.acc, a->acc_stride);
+    for (size_t done = 0; next_piece(a->view, &at, done, n, &p); done += p.n) mix_piece(a, t, &p, s);
     for (size_t i = 0; i < t->n_q; i++) partial_merge(a, &s->group, i, &s->run, i);
 }
 
@@ -361,11 +402,27 @@ static void share(struct attention *a, void (*fn)(void *arg, int ith, int nth), 
     else pool_run_any(a->pool, fn, a);
 }
 
+/* Completes a side whose place is known. */
+static void side_read_as(struct side *x, const struct num_type *t) {
+    x->kernels = attention_kernels_get(t->id);
+    x->decode = t->block == 1 ? NULL : x->kernels->decode ? x->kernels->decode : t->to_f32;
+    x->read_bytes = x->decode ? x->dim * sizeof(float) : x->row_bytes;
+    x->at_once = decoded_cells(x->dim);
+}
+
+static void find_sides(struct attention *a, const struct kv_layout *l, uint32_t layer) {
+    size_t at = layer * l->layer_bytes;
+    a->key = (struct side){.dim = a->shape.head_dim_k, .in_layer = at, .head_bytes = l->k_head_bytes, .row_bytes = l->k_row_bytes};
+    side_read_as(&a->key, l->type_k);
+    a->value = (struct side){.dim = a->shape.head_dim_v, .in_layer = at + l->v_base, .head_bytes = l->v_head_bytes, .row_bytes = l->v_row_bytes};
+    side_read_as(&a->value, l->type_v);
+}
+
 void attention_run(struct attention *a, const struct kv_view *v, const struct kv_layout *layout, uint32_t layer, const float *q, size_t q_stride,
                    int64_t pos, size_t n_rows, float *out, size_t out_stride) {
     assert(n_rows <= a->max_rows && v->n_cells >= n_rows && v->n_offsets <= a->cap_offsets);
-    a->kernels = attention_kernels_get(layout->type_k->id);
-    a->view = v, a->layout = layout, a->layer = layer;
+    find_sides(a, layout, layer);
+    a->view = v, a->layout = layout;
     a->q = q, a->q_stride = q_stride, a->pos = pos, a->n_rows = n_rows;
     a->out = out, a->out_stride = out_stride;
     index_runs(a);

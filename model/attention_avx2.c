@@ -17,6 +17,16 @@ static inline void f_sums(const vf acc[16], float out[16]) {
     }
 }
 
+static inline void f_bytes(__m256i q, vf out[4]) {
+    __m128i low = _mm256_castsi256_si128(q), high = _mm256_extracti128_si256(q, 1);
+    out[0] = _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(low));
+    out[1] = _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_srli_si128(low, 8)));
+    out[2] = _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(high));
+    out[3] = _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_srli_si128(high, 8)));
+}
+
+#include "model/attention_rows.h"
 #include "model/attention_tile.h"
 
-ATTENTION_TABLE(avx2)
+#define DECODER(type) rows_##type
+ATTENTION_TABLE(avx2, DECODER)

@@ -23,6 +23,13 @@ static inline void f_sums(const vf acc[16], float out[16]) {
     _mm512_storeu_ps(out, _mm512_add_ps(_mm512_shuffle_f32x4(v, w, 0x88), _mm512_shuffle_f32x4(v, w, 0xdd)));
 }
 
+static inline void f_bytes(__m256i q, vf out[2]) {
+    out[0] = _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm256_castsi256_si128(q)));
+    out[1] = _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm256_extracti128_si256(q, 1)));
+}
+
+#include "model/attention_rows.h"
 #include "model/attention_tile.h"
 
-ATTENTION_TABLE(avx512)
+#define DECODER(type) rows_##type
+ATTENTION_TABLE(avx512, DECODER)

@@ -15,7 +15,11 @@
 
 struct attention_kernels {
     const char *name;
-    enum num_id type; /* of keys and values */
+    enum num_id type; /* of keys or values */
+
+    /* n numbers of a type in blocks to floats, which scores and mix of its row read; has the bits of the type's to_f32. NULL: they read
+     * the type itself, or to_f32 is the fastest there is. */
+    void (*decode)(const void *row, float *out, size_t n);
 
     /* scores[i * ATTENTION_SCORES + c] = q[i] . key c, for n_q queries and n_cells neighbouring cells, keys of dim numbers each row_bytes
      * apart. May write up to 15 scores past n_cells. Each score's sum has one fixed order. */

@@ -20,12 +20,20 @@ static inline float half_at(const uint8_t *p, unsigned i) {
     return num_from_f16(h);
 }
 
+static inline float bfloat_at(const uint8_t *p, unsigned i) {
+    uint16_t h;
+    memcpy(&h, p + 2 * i, sizeof h);
+    return num_from_bf16(h);
+}
+
 static inline vf f_set(float x) { EACH(x); }
 static inline vf f_zero(void) { return f_set(0); }
 static inline vf f_load_n(const float *p, size_t n) { EACH(i < n ? p[i] : 0); }
 static inline vf f_load(const float *p) { EACH(p[i]); }
 static inline vf f_load_f16_n(const uint8_t *p, size_t n) { EACH(i < n ? half_at(p, i) : 0); }
 static inline vf f_load_f16(const uint8_t *p) { EACH(half_at(p, i)); }
+static inline vf f_load_bf16_n(const uint8_t *p, size_t n) { EACH(i < n ? bfloat_at(p, i) : 0); }
+static inline vf f_load_bf16(const uint8_t *p) { EACH(bfloat_at(p, i)); }
 static inline void f_store(float *p, vf v) { memcpy(p, v.x, sizeof v.x); }
 static inline vf f_fma(vf a, vf b, vf c) { EACH(a.x[i] * b.x[i] + c.x[i]); }
 static inline vf f_mul(vf a, vf b) { EACH(a.x[i] * b.x[i]); }
@@ -42,4 +50,5 @@ static inline void f_sums(const vf acc[16], float out[16]) {
 
 #include "model/attention_tile.h"
 
-ATTENTION_TABLE(portable)
+#define DECODER(type) NULL
+ATTENTION_TABLE(portable, DECODER)

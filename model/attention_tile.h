@@ -8,12 +8,17 @@
 
 #define TILE_INLINE static inline __attribute__((always_inline))
 
-TILE_INLINE vf tile_load(const uint8_t *row, size_t d, bool half) {
-    return half ? f_load_f16(row + 2 * d) : f_load((const float *)(const void *)row + d);
+/* type is constant in every use: f16, bf16, or else f32. */
+TILE_INLINE vf tile_load(const uint8_t *row, size_t d, enum num_id type) {
+    if (type == NUM_F16) return f_load_f16(row + 2 * d);
+    if (type == NUM_BF16) return f_load_bf16(row + 2 * d);
+    return f_load((const float *)(const void *)row + d);
 }
 
-TILE_INLINE vf tile_load_n(const uint8_t *row, size_t d, size_t n, bool half) {
-    return half ? f_load_f16_n(row + 2 * d, n) : f_load_n((const float *)(const void *)row + d, n);
+TILE_INLINE vf tile_load_n(const uint8_t *row, size_t d, size_t n, enum num_id type) {
+    if (type == NUM_F16) return f_load_f16_n(row + 2 * d, n);
+    if (type == NUM_BF16) return f_load_bf16_n(row + 2 * d, n);
+    return f_load_n((const float *)(const void *)row + d, n);
 }
 
 /* Rows are read once and in order; the processor's own prefetching ends at each page. */
@@ -25,7 +30,7 @@ TILE_INLINE void tile_prefetch(const uint8_t *row, size_t bytes) {
 /* nq x nc = 16 scores: cells from c on, those past last count as the last one. whole: dim is a multiple of LANES (a branch
  * here would send the accumulators through memory). */
 TILE_INLINE void tile_scores(const float *const *q, int nq, int nc, const uint8_t *key, size_t row_bytes, size_t c, size_t last, size_t dim,
-                             float *scores, bool half, bool whole) {
+                             float *scores, enum num_id type, bool whole) {
     vf acc[16];
     const uint8_t *row[16];
     UNROLL
@@ -36,7 +41,7 @@ TILE_INLINE void tile_scores(const float *const *q, int nq, int nc, const uint8_
     for (; d + LANES <= dim; d += LANES) {
         vf k[16];
         UNROLL
-        for (int j = 0; j < nc; j++) k[j] = tile_load(row[j], d, half);
+        for (int j = 0; j < nc; j++) k[j] = tile_load(row[j], d, type);
         UNROLL
         for (int i = 0; i < nq; i++) {
             vf x = f_load(q[i] + d);
@@ -47,7 +52,7 @@ TILE_INLINE void tile_scores(const float *const *q, int nq, int nc, const uint8_
     if (!whole) {
         UNROLL
         for (int j = 0; j < nc; j++) {
-            vf k = tile_load_n(row[j], d, dim - d, half);
+            vf k = tile_load_n(row[j], d, dim - d, type);
             UNROLL
             for (int i = 0; i < nq; i++) acc[i * nc + j] = f_fma(f_load_n(q[i] + d, dim - d), k, acc[i * nc + j]);
         }
@@ -62,11 +67,11 @@ TILE_INLINE void tile_scores(const float *const *q, int nq, int nc, const uint8_
     for (; i + (nq) <= n_q; i += (nq))                                                                                      \
         for (size_t c = 0; c < n_cells; c += (nc)) {                                                                        \
             if (i == 0) tile_prefetch(key + c * row_bytes, (nc) * row_bytes);                                               \
-            tile_scores(q + i, nq, nc, key, row_bytes, c, n_cells - 1, dim, scores + i * ATTENTION_SCORES, half, whole);  \
+            tile_scores(q + i, nq, nc, key, row_bytes, c, n_cells - 1, dim, scores + i * ATTENTION_SCORES, type, whole);  \
         }
 
 TILE_INLINE void tile_all_scores(const float *const *q, size_t n_q, const uint8_t *key, size_t row_bytes, size_t n_cells, size_t dim,
-                                 float *scores, bool half, bool whole) {
+                                 float *scores, enum num_id type, bool whole) {
     size_t i = 0;
     TILE_SCORES(4, 4)
     TILE_SCORES(2, 8)
@@ -75,7 +80,7 @@ TILE_INLINE void tile_all_scores(const float *const *q, size_t n_q, const uint8_
 
 /* nq queries, nv vectors of the value from dim d on. */
 TILE_INLINE void tile_mix(const float *weights, int nq, int nv, const uint8_t *value, size_t row_bytes, size_t n_cells, size_t d, float *acc,
-                          size_t acc_stride, bool half) {
+                          size_t acc_stride, enum num_id type) {
     vf a[16];
     UNROLL
     for (int i = 0; i < nq; i++)
@@ -85,7 +90,7 @@ TILE_INLINE void tile_mix(const float *weights, int nq, int nv, const uint8_t *v
         if (d == 0) tile_prefetch(value + c * row_bytes, row_bytes);
         vf v[16];
         UNROLL
-        for (int j = 0; j < nv; j++) v[j] = tile_load(value + c * row_bytes, d + (size_t)j * LANES, half);
+        for (int j = 0; j < nv; j++) v[j] = tile_load(value + c * row_bytes, d + (size_t)j * LANES, type);
         UNROLL
         for (int i = 0; i < nq; i++) {
             vf w = f_set(weights[(size_t)i * ATTENTION_SCORES + c]);
@@ -101,9 +106,9 @@ TILE_INLINE void tile_mix(const float *weights, int nq, int nv, const uint8_t *v
 
 /* The dims past the last whole vector. acc rows are padded to whole vectors. */
 TILE_INLINE void tile_mix_rest(const float *weights, const uint8_t *value, size_t row_bytes, size_t n_cells, size_t d, size_t n, float *acc,
-                               bool half) {
+                               enum num_id type) {
     vf a = f_load(acc + d);
-    for (size_t c = 0; c < n_cells; c++) a = f_fma(f_set(weights[c]), tile_load_n(value + c * row_bytes, d, n, half), a);
+    for (size_t c = 0; c < n_cells; c++) a = f_fma(f_set(weights[c]), tile_load_n(value + c * row_bytes, d, n, type), a);
     f_store(acc + d, a);
 }
 
@@ -112,36 +117,33 @@ TILE_INLINE void tile_mix_rest(const float *weights, const uint8_t *value, size_
         const float *w = weights + i * ATTENTION_SCORES;                                                                    \
         float *to = acc + i * acc_stride;                                                                                   \
         size_t d = 0;                                                                                                       \
-        for (; d + 4 * LANES <= dim; d += 4 * LANES) tile_mix(w, nq, 4, value, row_bytes, n_cells, d, to, acc_stride, half);      \
-        for (; d + LANES <= dim; d += LANES) tile_mix(w, nq, 1, value, row_bytes, n_cells, d, to, acc_stride, half);              \
+        for (; d + 4 * LANES <= dim; d += 4 * LANES) tile_mix(w, nq, 4, value, row_bytes, n_cells, d, to, acc_stride, type);      \
+        for (; d + LANES <= dim; d += LANES) tile_mix(w, nq, 1, value, row_bytes, n_cells, d, to, acc_stride, type);              \
         for (size_t k = 0; d < dim && k < (nq); k++)                                                                        \
-            tile_mix_rest(w + k * ATTENTION_SCORES, value, row_bytes, n_cells, d, dim - d, to + k * acc_stride, half);      \
+            tile_mix_rest(w + k * ATTENTION_SCORES, value, row_bytes, n_cells, d, dim - d, to + k * acc_stride, type);      \
     }
 
 TILE_INLINE void tile_all_mix(const float *weights, size_t n_q, const uint8_t *value, size_t row_bytes, size_t n_cells, size_t dim, float *acc,
-                              size_t acc_stride, bool half) {
+                              size_t acc_stride, enum num_id type) {
     size_t i = 0;
     TILE_MIX(4)
     TILE_MIX(2)
     TILE_MIX(1)
 }
 
-static void tile_scores_f16(const float *const *q, size_t n_q, const uint8_t *key, size_t row_bytes, size_t n_cells, size_t dim, float *scores) {
-    if (dim % LANES) tile_all_scores(q, n_q, key, row_bytes, n_cells, dim, scores, true, false);
-    else tile_all_scores(q, n_q, key, row_bytes, n_cells, dim, scores, true, true);
-}
-static void tile_scores_f32(const float *const *q, size_t n_q, const uint8_t *key, size_t row_bytes, size_t n_cells, size_t dim, float *scores) {
-    if (dim % LANES) tile_all_scores(q, n_q, key, row_bytes, n_cells, dim, scores, false, false);
-    else tile_all_scores(q, n_q, key, row_bytes, n_cells, dim, scores, false, true);
-}
-static void tile_mix_f16(const float *weights, size_t n_q, const uint8_t *value, size_t row_bytes, size_t n_cells, size_t dim, float *acc,
-                         size_t acc_stride) {
-    tile_all_mix(weights, n_q, value, row_bytes, n_cells, dim, acc, acc_stride, true);
-}
-static void tile_mix_f32(const float *weights, size_t n_q, const uint8_t *value, size_t row_bytes, size_t n_cells, size_t dim, float *acc,
-                         size_t acc_stride) {
-    tile_all_mix(weights, n_q, value, row_bytes, n_cells, dim, acc, acc_stride, false);
-}
+#define TILE_TYPE(name, type)                                                                                                  \
+    static void tile_scores_##name(const float *const *q, size_t n_q, const uint8_t *key, size_t row_bytes, size_t n_cells, size_t dim, \
+                                   float *scores) {                                                                         \
+        if (dim % LANES) tile_all_scores(q, n_q, key, row_bytes, n_cells, dim, scores, type, false);                        \
+        else tile_all_scores(q, n_q, key, row_bytes, n_cells, dim, scores, type, true);                                     \
+    }                                                                                                                       \
+    static void tile_mix_##name(const float *weights, size_t n_q, const uint8_t *value, size_t row_bytes, size_t n_cells, size_t dim,  \
+                                float *acc, size_t acc_stride) {                                                            \
+        tile_all_mix(weights, n_q, value, row_bytes, n_cells, dim, acc, acc_stride, type);                                  \
+    }
+TILE_TYPE(f16, NUM_F16)
+TILE_TYPE(bf16, NUM_BF16)
+TILE_TYPE(f32, NUM_F32)
 
 static float tile_exponents(float *x, size_t n, size_t n_total, float *max) {
     size_t end = (n + LANES - 1) / LANES * LANES;
@@ -164,9 +166,17 @@ static void tile_blend(float *acc, float a, const float *other, float b, size_t 
         f_store(acc + i, f_fma(f_load(other + i), f_set(b), f_mul(f_load(acc + i), f_set(a))));
 }
 
-#define ATTENTION_TABLE(isa)                                                                                                \
+#define ATTENTION_ROW(isa, id, name, decode) {#isa, id, decode, tile_scores_##name, tile_mix_##name, tile_exponents, tile_blend}
+#define ATTENTION_TABLE(isa, decoder)                                                                                       \
     const struct attention_kernels attention_kernels_##isa[] = {                                                            \
-        {#isa, NUM_F16, tile_scores_f16, tile_mix_f16, tile_exponents, tile_blend},                                         \
-        {#isa, NUM_F32, tile_scores_f32, tile_mix_f32, tile_exponents, tile_blend},                                         \
-        {NULL, NUM_F32, NULL, NULL, NULL, NULL},                                                                            \
+        ATTENTION_ROW(isa, NUM_F16, f16, NULL),                                                                             \
+        ATTENTION_ROW(isa, NUM_BF16, bf16, NULL),                                                                           \
+        ATTENTION_ROW(isa, NUM_F32, f32, NULL),                                                                             \
+        ATTENTION_ROW(isa, NUM_Q8_0, f32, decoder(q8_0)),                                                                   \
+        ATTENTION_ROW(isa, NUM_Q4_0, f32, decoder(q4_0)),                                                                   \
+        ATTENTION_ROW(isa, NUM_Q4_1, f32, decoder(q4_1)),                                                                   \
+        ATTENTION_ROW(isa, NUM_Q5_0, f32, decoder(q5_0)),                                                                   \
+        ATTENTION_ROW(isa, NUM_Q5_1, f32, decoder(q5_1)),                                                                   \
+        ATTENTION_ROW(isa, NUM_IQ4_NL, f32, decoder(iq4_nl)),                                                               \
+        {NULL, NUM_F32, NULL, NULL, NULL, NULL, NULL},                                                                      \
     };

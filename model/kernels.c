@@ -11,6 +11,8 @@ const struct kernels *kernels_get(void) {
     return kernels_portable();
 }
 
+bool kernels_can_multiply(const struct num_type *t) { return kernels_portable()->one[t->id] != NULL; }
+
 enum act_format kernels_act_format(const struct num_type *t) {
     return t->block == 1 ? ACT_F32 : t->block == 32 ? ACT_32 : ACT_256;
 }

@@ -18,6 +18,7 @@
 #define MODEL_KERNELS_H
 
 #include <assert.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -76,6 +77,9 @@ struct kernels {
     void (*many[KERNELS_TYPES])(const struct product *p);
 };
 const struct kernels *kernels_get(void);
+
+/* Can weights be of this type? (The cache has types that weights do not.) */
+bool kernels_can_multiply(const struct num_type *t);
 
 /* The format in which weights of a type want their activations, and the bytes of such a row of n. */
 enum act_format kernels_act_format(const struct num_type *t);

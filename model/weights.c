@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "model/kernels.h"
+
 /* Sizes that tensor dimensions are made of. */
 enum dim { DIM_ONE, DIM_EMBD, DIM_FF, DIM_Q, DIM_K, DIM_V, DIM_O, DIM_HEAD, DIM_VOCAB, DIM_PAIRS, DIM_COUNT };
 
@@ -154,7 +156,7 @@ static const char *supported_types(char *text, size_t n) {
     text[0] = 0;
     for (uint32_t id = 0; id < 64; id++) {
         const struct num_type *t = num_find(id);
-        if (t && len < n) len += (size_t)snprintf(text + len, n - len, "%s%s", len ? ", " : "", t->name);
+        if (t && kernels_can_multiply(t) && len < n) len += (size_t)snprintf(text + len, n - len, "%s%s", len ? ", " : "", t->name);
     }
     return text;
 }
@@ -177,7 +179,7 @@ static int check_tensor(const struct reader *r, const char *name, const struct t
         return err_set(r->e, ERR_FILE, "%s: %s: found %s, expected %llu x %llu", r->g->path, name, found,
                        (unsigned long long)cols, (unsigned long long)rows);
     }
-    if (!t->type) {
+    if (!t->type || !kernels_can_multiply(t->type)) {
         const char *type = num_id_name(t->type_id);
         snprintf(found, sizeof found, "%u", t->type_id);
         return err_set(r->e, ERR_FILE, "%s: %s: found type %s, expected one of %s", r->g->path, name,

@@ -15,8 +15,13 @@
 #include "config/num.h"
 #include "config/pool.h"
 #include "model/attention.h"
+#include "model/attention_kernels.h"
+#include "tests/support_quant.h"
 
 #define MAX_BLOCKS 12
+
+static const enum num_id types[] = {NUM_F32, NUM_F16, NUM_BF16, NUM_Q8_0, NUM_Q4_0, NUM_Q4_1, NUM_Q5_0, NUM_Q5_1, NUM_IQ4_NL};
+#define N_TYPES (sizeof types / sizeof *types)
 
 /* A hand-made cache of one layer out of two, and the sequence's cells in order. */
 struct fixture {
@@ -35,17 +40,19 @@ static float next_float(uint64_t *state) {
     return (float)((double)(*state >> 33) / 2147483648.0 * 2.0 - 1.0);
 }
 
-static void fixture_open(struct fixture *f, enum num_id type, uint32_t heads, uint32_t kv_heads, uint32_t dim, uint32_t n_rot) {
+static void fixture_open(struct fixture *f, enum num_id type_k, enum num_id type_v, uint32_t heads, uint32_t kv_heads, uint32_t dim, uint32_t n_rot) {
     memset(f, 0, sizeof *f);
     f->random = 7;
     for (uint32_t i = 0; i < n_rot / 2; i++) f->freq[i] = pow(10000.0, -2.0 * i / n_rot);
     f->shape = (struct attention_shape){heads, kv_heads, dim, dim, 1.0f / sqrtf((float)dim), {n_rot, false, 1.0f, f->freq}};
-    size_t row = num_row_bytes(num_find(type), dim);
-    f->layout = (struct kv_layout){.k_row_bytes = row, .v_row_bytes = row, .k_head_bytes = row * KV_BLOCK, .v_head_bytes = row * KV_BLOCK};
+    size_t k_row = num_row_bytes(num_find(type_k), dim), v_row = num_row_bytes(num_find(type_v), dim);
+    f->layout = (struct kv_layout){.k_row_bytes = k_row, .v_row_bytes = v_row, .k_head_bytes = k_row * KV_BLOCK, .v_head_bytes = v_row * KV_BLOCK};
     f->layout.v_base = f->layout.k_head_bytes * kv_heads;
-    f->layout.layer_bytes = 2 * f->layout.v_base;
+    f->layout.layer_bytes = f->layout.v_base + f->layout.v_head_bytes * kv_heads;
     f->layout.block_bytes = 2 * f->layout.layer_bytes;
-    f->layout.type_k = f->layout.type_v = num_find(type);
+    f->layout.type_k = num_find(type_k);
+    f->layout.type_v = num_find(type_v);
+    f->layout.rotated = kv_rotates(f->layout.type_k);
     for (int b = 0; b < MAX_BLOCKS; b++) assert_non_null(f->block[b] = malloc(f->layout.block_bytes));
 }
 
@@ -55,7 +62,8 @@ static void fixture_close(struct fixture *f) {
 
 static uint8_t *row_of(const struct fixture *f, uint32_t cell, uint32_t head, bool value) {
     const struct kv_layout *l = &f->layout;
-    size_t at = l->layer_bytes + (value ? l->v_base : 0) + head * l->k_head_bytes + cell % KV_BLOCK * l->k_row_bytes;
+    size_t at = l->layer_bytes + (value ? l->v_base + head * l->v_head_bytes + cell % KV_BLOCK * l->v_row_bytes
+                                        : head * l->k_head_bytes + cell % KV_BLOCK * l->k_row_bytes);
     return f->block[cell / KV_BLOCK] + at;
 }
 
@@ -70,7 +78,8 @@ static void place(struct fixture *f, const uint32_t *cell, uint32_t n, uint32_t 
         for (uint32_t h = 0; h < f->shape.n_kv_heads; h++)
             for (int value = 0; value < 2; value++) {
                 for (uint32_t d = 0; d < f->shape.head_dim_k; d++) x[d] = next_float(&f->random);
-                f->layout.type_k->from_f32(x, row_of(f, cell[i], h, value), f->shape.head_dim_k);
+                if (!value && f->layout.rotated) kv_rotate(x, f->shape.head_dim_k);
+                (value ? f->layout.type_v : f->layout.type_k)->from_f32(x, row_of(f, cell[i], h, value), f->shape.head_dim_k);
             }
         uint32_t rot = i < n_kept ? 0 : 1;
         struct kv_span *last = n_spans ? &f->span[n_spans - 1] : NULL;
@@ -144,7 +153,8 @@ static void naive(const struct fixture *f, const float *q, size_t row, size_t n_
                 const struct kv_span *p = &f->view.span[s];
                 uint32_t physical = p->first + i, b = 0;
                 while (f->block[b] != p->block) b++;
-                f->layout.type_k->to_f32(row_of(f, b * KV_BLOCK + physical, kv_head, pass == 1), x, dim);
+                (pass ? f->layout.type_v : f->layout.type_k)->to_f32(row_of(f, b * KV_BLOCK + physical, kv_head, pass == 1), x, dim);
+                if (!pass && f->layout.rotated) kv_rotate(x, dim);
                 double turned[512], score = 0;
                 if (pass == 1) {
                     for (uint32_t d = 0; d < dim; d++) out[d] += weight[cell] / sum * x[d];
@@ -182,10 +192,13 @@ static void attention_equals_a_naive_one_for_every_shape(void **state) {
     };
     static struct fixture f;
     for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++)
-        for (int type = NUM_F32; type <= NUM_F16; type++) {
-            fixture_open(&f, (enum num_id)type, shapes[i].heads, shapes[i].kv_heads, shapes[i].dim, shapes[i].n_rot);
+        for (size_t t = 0; t < N_TYPES; t++) {
+            enum num_id type_v = types[(t + i) % N_TYPES];
+            if (shapes[i].dim % num_find(types[t])->block || shapes[i].dim % num_find(type_v)->block) continue;
+            fixture_open(&f, types[t], type_v, shapes[i].heads, shapes[i].kv_heads, shapes[i].dim, shapes[i].n_rot);
             static const uint32_t lengths[] = {1, 2, 17, 255, 256, 257, 1025, 1300};
             for (size_t j = 0; j < sizeof lengths / sizeof *lengths; j++) {
+                if (t > 1 && j != (t + 3 * i) % 8) continue; /* one of them */
                 place_in_order(&f, lengths[j], lengths[j] / 5);
                 check(&f, 1);
                 if (lengths[j] >= 17) check(&f, 17);
@@ -201,47 +214,73 @@ static void assert_same_bits(const struct fixture *f, const float *a, const floa
 static void the_bits_depend_neither_on_threads_nor_on_the_split_of_a_batch(void **state) {
     (void)state;
     static struct fixture f;
-    fixture_open(&f, NUM_F16, 8, 2, 64, 64);
-    place_in_order(&f, 2600, 44);
-    float *q = make_queries(&f, 40), *want = run(&f, q, 40, 40, 1);
-    static const size_t splits[] = {1, 2, 3, 4, 5, 9, 39, 40};
-    for (size_t i = 0; i < sizeof splits / sizeof *splits; i++)
-        for (int threads = 1; threads <= 3; threads++) {
-            float *got = run(&f, q, 40, splits[i], threads);
-            assert_same_bits(&f, got, want, 40);
-            free(got);
-        }
-    free(q);
-    free(want);
-    fixture_close(&f);
+    for (size_t t = 0; t < N_TYPES; t++) {
+        uint32_t n = types[t] == NUM_F16 ? 2600 : 500;
+        fixture_open(&f, types[t], types[t], 8, 2, 64, 64);
+        place_in_order(&f, n, 44);
+        float *q = make_queries(&f, 40), *want = run(&f, q, 40, 40, 1);
+        static const size_t splits[] = {1, 2, 3, 4, 5, 9, 39, 40};
+        for (size_t i = 0; i < sizeof splits / sizeof *splits; i++)
+            for (int threads = 1; threads <= 3; threads++) {
+                if (types[t] != NUM_F16 && (i + (size_t)threads) % 6) continue; /* a sixth of the ways */
+                float *got = run(&f, q, 40, splits[i], threads);
+                assert_same_bits(&f, got, want, 40);
+                free(got);
+            }
+        free(q);
+        free(want);
+        fixture_close(&f);
+    }
 }
 
 static void the_bits_do_not_depend_on_where_cells_lie(void **state) {
     (void)state;
     static struct fixture f;
-    uint32_t cell[1200], n = 1200;
-    fixture_open(&f, NUM_F16, 4, 2, 64, 64);
-    place_in_order(&f, n, 30);
-    float *q = make_queries(&f, 8), *want = run(&f, q, 8, 8, 2);
-    for (uint32_t i = 0; i < n; i++) cell[i] = i * 2 + (i % 3 == 0); /* scattered */
-    place(&f, cell, n, 30);
-    float *got = run(&f, q, 8, 8, 2);
-    assert_same_bits(&f, got, want, 8);
-    free(got);
-    for (uint32_t i = 0; i < n; i++) cell[i] = (i + 700) % 1400; /* shifted and wrapped */
-    place(&f, cell, n, 30);
-    got = run(&f, q, 8, 1, 1);
-    assert_same_bits(&f, got, want, 8);
-    free(got);
-    free(q);
-    free(want);
-    fixture_close(&f);
+    uint32_t cell[1200];
+    for (size_t t = 0; t < N_TYPES; t++) {
+        uint32_t n = types[t] == NUM_F16 ? 1200 : 500;
+        fixture_open(&f, types[t], types[N_TYPES - 1 - t], 4, 2, 64, 64);
+        place_in_order(&f, n, 30);
+        float *q = make_queries(&f, 8), *want = run(&f, q, 8, 8, 2);
+        for (uint32_t i = 0; i < n; i++) cell[i] = i * 2 + (i % 3 == 0); /* scattered */
+        place(&f, cell, n, 30);
+        float *got = run(&f, q, 8, 8, 2);
+        assert_same_bits(&f, got, want, 8);
+        free(got);
+        for (uint32_t i = 0; i < n; i++) cell[i] = (i + 700) % 1400; /* shifted and wrapped */
+        place(&f, cell, n, 30);
+        got = run(&f, q, 8, 1, 1);
+        assert_same_bits(&f, got, want, 8);
+        free(got);
+        free(q);
+        free(want);
+        fixture_close(&f);
+    }
+}
+
+/* Decoders may be written anew for an instruction set: what they give is not. */
+static void blocks_are_decoded_to_the_bits_of_their_type(void **state) {
+    (void)state;
+    enum { N = 64 * 40 };
+    static uint8_t row[N * 2];
+    static float got[N], want[N];
+    uint64_t random = 9;
+    for (size_t t = 0; t < N_TYPES; t++) {
+        const struct num_type *type = num_find(types[t]);
+        const struct attention_kernels *k = attention_kernels_get(types[t]);
+        if (!k->decode) continue;
+        assert_int_equal(type->block, 32);
+        support_random_row(type, row, N, &random);
+        k->decode(row, got, N);
+        type->to_f32(row, want, N);
+        assert_memory_equal(got, want, sizeof want);
+    }
 }
 
 static void cells_behind_a_row_do_not_reach_it(void **state) {
     (void)state;
     static struct fixture f;
-    fixture_open(&f, NUM_F32, 2, 1, 16, 0);
+    fixture_open(&f, NUM_F32, NUM_F32, 2, 1, 16, 0);
     place_in_order(&f, 300, 0);
     float *q = make_queries(&f, 12), *want = run(&f, q, 12, 12, 1);
     for (uint32_t d = 0; d < 16; d++) ((float *)(void *)row_of(&f, 299, 0, true))[d] = 1e6f;
@@ -259,6 +298,7 @@ static int all_tests(void) {
         cmocka_unit_test(attention_equals_a_naive_one_for_every_shape),
         cmocka_unit_test(the_bits_depend_neither_on_threads_nor_on_the_split_of_a_batch),
         cmocka_unit_test(the_bits_do_not_depend_on_where_cells_lie),
+        cmocka_unit_test(blocks_are_decoded_to_the_bits_of_their_type),
         cmocka_unit_test(cells_behind_a_row_do_not_reach_it),
     };
     return cmocka_run_group_tests_name(cpu_isa_name(cpu_isa()), tests, NULL, NULL);

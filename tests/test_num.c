@@ -87,6 +87,11 @@ static float naive_q5_1(const uint8_t *b, int i) {
 }
 static float naive_q8_0(const uint8_t *b, int i) { return half_at(b) * (float)(int8_t)b[2 + i]; }
 
+static float naive_iq4_nl(const uint8_t *b, int i) {
+    static const int steps[16] = {-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113};
+    return half_at(b) * (float)steps[nibble32(b + 2, i)];
+}
+
 /* Six-bit scales and minima: the low four 6-bit values lie plainly, the others in pieces. */
 static int naive_scale(const uint8_t *s, int k, int min) {
     if (k < 4) return s[4 * min + k] % 64;
@@ -117,6 +122,7 @@ static const struct naive {
     {NUM_Q5_0, 32, 22, naive_q5_0, {0, -1, -1}},    {NUM_Q5_1, 32, 24, naive_q5_1, {0, 2, -1}},
     {NUM_Q8_0, 32, 34, naive_q8_0, {0, -1, -1}},    {NUM_Q4_K, 256, 144, naive_q4_k, {0, 2, -1}},
     {NUM_Q5_K, 256, 176, naive_q5_k, {0, 2, -1}},   {NUM_Q6_K, 256, 210, naive_q6_k, {208, -1, -1}},
+    {NUM_IQ4_NL, 32, 18, naive_iq4_nl, {0, -1, -1}},
 };
 
 static void every_quantised_type_decodes_as_its_layout_says(void **state) {
@@ -163,6 +169,45 @@ static void q8_0_keeps_a_row_to_half_a_step(void **state) {
     assert_memory_equal(in, out, sizeof in);
 }
 
+/* Each number of a block, decoded, is as near to what was encoded as any level of that block: all of them are tried. What lies
+ * beyond the levels (in q4_0 and its like the far end of the other sign) is one level off at most. */
+static void every_encoder_takes_the_nearest_level(void **state) {
+    (void)state;
+    static const enum num_id ids[] = {NUM_Q4_0, NUM_Q4_1, NUM_Q5_0, NUM_Q5_1, NUM_IQ4_NL};
+    enum { N = 32 * 40 };
+    static float in[N], out[N], level[32];
+    static uint8_t row[N * 2], all[64];
+    random_state = 11;
+    for (size_t t = 0; t < sizeof ids / sizeof *ids; t++) {
+        const struct num_type *type = num_find(ids[t]);
+        size_t quants = type->bytes - 16;
+        for (size_t i = 0; i < N; i++) in[i] = (float)((double)random_u32() / 0x7fffffff - 0.4) * (float)(1 + i / 32 % 7) + (float)(i / 320);
+        type->from_f32(in, row, N);
+        type->to_f32(row, out, N);
+        for (size_t b = 0; b < N / 32; b++) {
+            double spread = 0; /* between neighbouring levels */
+            memcpy(all, row + b * type->bytes, type->bytes);
+            for (int j = 0; j < 32; j++) { /* a block of all levels with the same scale */
+                uint8_t *nibble = &all[quants + (size_t)j % 16];
+                *nibble = (uint8_t)(j < 16 ? (*nibble & 0xf0) | j : (*nibble & 15) | (j & 15) << 4);
+                if (ids[t] == NUM_Q5_0 || ids[t] == NUM_Q5_1) all[quants - 4 + (size_t)j / 8] = j < 16 ? 0 : 0xff;
+            }
+            type->to_f32(all, level, 32);
+            for (int j = 0; j < 15; j++) spread = fmax(spread, fabs((double)level[j + 1] - level[j]));
+            for (int j = 0; j < 32; j++) {
+                double x = in[b * 32 + (size_t)j], off = fabs(out[b * 32 + (size_t)j] - x), best = INFINITY;
+                for (int k = 0; k < 32; k++) best = fmin(best, fabs(level[k] - x));
+                if (!(off <= best + spread / 1000)) fail_msg("%s: %g became %g", type->name, x, (double)out[b * 32 + (size_t)j]);
+                if (!(off <= spread * 1.05)) fail_msg("%s: %g became %g, levels are %g apart", type->name, x, (double)out[b * 32 + (size_t)j], spread);
+            }
+        }
+        memset(in, 0, sizeof in);
+        type->from_f32(in, row, N);
+        type->to_f32(row, out, N);
+        for (size_t i = 0; i < N; i++) assert_true(out[i] >= 0 && out[i] <= 0);
+    }
+}
+
 static void float_rows_come_back_at_any_address(void **state) {
     (void)state;
     static const enum num_id ids[] = {NUM_F32, NUM_F16, NUM_BF16};
@@ -197,6 +242,7 @@ int main(void) {
         cmocka_unit_test(bfloat_rounds_to_the_nearest_even),
         cmocka_unit_test(every_quantised_type_decodes_as_its_layout_says),
         cmocka_unit_test(q8_0_keeps_a_row_to_half_a_step),
+        cmocka_unit_test(every_encoder_takes_the_nearest_level),
         cmocka_unit_test(float_rows_come_back_at_any_address),
         cmocka_unit_test(types_are_found_by_id_and_name),
     };

@@ -536,9 +536,11 @@ static void the_bits_depend_neither_on_placement_nor_growth_nor_threads_nor_spli
     };
     struct model *m = open_model(QUANTISED);
     float *first = NULL;
-    for (int type = 0; type < 2; type++) {
-        const struct num_type *t = num_find(type ? NUM_F32 : NUM_F16);
+    static const enum num_id types[] = {NUM_F16, NUM_F32, NUM_BF16, NUM_Q8_0, NUM_Q4_0, NUM_Q4_1, NUM_Q5_0, NUM_Q5_1, NUM_IQ4_NL};
+    for (size_t type = 0; type < sizeof types / sizeof *types; type++) {
+        const struct num_type *t = num_find(types[type]);
         for (size_t i = 0; i < sizeof how / sizeof *how; i++) {
+            if (type > 1 && i && i % 3 != type % 3) continue; /* each of the others in a third of the ways */
             struct session_options o = {.keep = -1,
                                         .bound = 2048,
                                         .start = how[i].start,

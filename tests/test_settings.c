@@ -209,7 +209,7 @@ static void bad_values_say_what_is_allowed(void **state) {
     refused(ARGS("-c", "12x"), "'12x'", "a whole number");
     refused(ARGS("--evict", "slid"), "nearest: slide", "shift, slide, reseed, stop");
     refused(ARGS("--theme", "pink"), "'pink'", "dark, light, mono, high-contrast");
-    refused(ARGS("-ctk", "q8_0"), "-ctk: 'q8_0'", "f16, f32");
+    refused(ARGS("-ctk", "q4_k"), "-ctk: 'q4_k'", "f16, f32, bf16, q8_0, q4_0, q4_1, q5_0, q5_1, iq4_nl");
     refused(ARGS("--grow", "linear:"), "'linear:'", "auto, double, linear, linear:SIZE (SIZE above 0), fixed");
     refused(ARGS("--grow", "linear:0"), "'linear:0'", "linear:SIZE");
     refused(ARGS("--grow", "triple"), "'triple'", "double");
