@@ -50,7 +50,7 @@ MAKEFLAGS += --no-print-directory
 
 .DELETE_ON_ERROR:
 .SECONDARY:
-.PHONY: all help run deps test asan tsan fuzz bench guide guide-score layers format install uninstall clean
+.PHONY: all help run deps test soak asan tsan fuzz bench guide guide-score layers format install uninstall clean
 
 all: $(BUILD)/kvetch ## build the program (the default)
 
@@ -131,6 +131,9 @@ deps: ## install the Debian packages that are missing
 
 test: $(BUILD)/kvetch $(TESTS) ## build and run all tests
 	@KVETCH=$(BUILD)/kvetch sh tests/run.sh $(TESTS)
+
+soak: ## the tests' long forms
+	@KVETCH_SOAK=1 $(MAKE) test
 
 asan: ## the tests under AddressSanitizer and UBSan
 	@$(MAKE) BUILD=build/asan OPT="-O1 -g" SAN="-fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer" test

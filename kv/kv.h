@@ -260,14 +260,19 @@ void kv_get_stats(struct kv *c, struct kv_stats *s);
 struct kv_snapshot_info {
     uint64_t model_fingerprint;          /* refused when it differs */
     uint64_t rope_fingerprint;
-    const void *extra; size_t extra_bytes; /* the caller's own state (sampler, random numbers), kept as it is */
+    const void *extra; size_t extra_bytes; /* kv_save: the caller's own state (sampler, random numbers), kept as it is */
+    /* kv_load: is given that state when all else has been checked; anything but 0 refuses the file. May be NULL. */
+    int (*accept)(void *ctx, const void *extra, size_t n, struct err *e);
+    void *accept_ctx;
 };
-/* Writes seq to path: to a temporary file beside it, fsync, rename, fsync of the folder: the old file or the new one. */
+/* Saves seq to path. A file that this cache has saved to or loaded from, and that nobody has changed since, gets the blocks
+ * that changed and a new index behind what it holds; any other, and one that would be more than half dead, is written anew
+ * beside it and renamed. Whatever fails, and wherever a crash cuts it off, the file holds the old state or the new one.
+ * The save is made by the thread that owns the cache: changes wait for it. bytes: how many it wrote; may be NULL. */
 int kv_save(struct kv *c, int seq, const char *path, const struct kv_snapshot_info *info, uint64_t *bytes, struct err *e);
-/* Replaces seq (vacant or not) by what the file holds, after validating all of it. Refused: ERR_FILE, one sentence with
- * the reason, and the cache is as it was. *extra is malloc'd (caller frees). bytes may be NULL. */
-int kv_load(struct kv *c, int seq, const char *path, const struct kv_snapshot_info *expect, void **extra, size_t *extra_bytes, uint64_t *bytes,
-            struct err *e);
+/* Replaces seq (vacant or not) by the newest state that the file holds whole, after validating all of it. Refused: ERR_FILE
+ * (or ERR_MEMORY), one sentence with the reason, and the cache is as it was. bytes: how many were read; may be NULL. */
+int kv_load(struct kv *c, int seq, const char *path, const struct kv_snapshot_info *expect, uint64_t *bytes, struct err *e);
 
 /* For benchmarks: fills seq, which is stripped first, with n cells of pseudo-random keys and values (2^-7 <= |x| < 2) at
  * positions 0..n, as if computed. */

@@ -1,5 +1,6 @@
 /* kv_cache: opening and closing, and a micro-batch's way into the cache and to attention. */
 #include "kv/kv_cache.h"
+#include "kv/kv_saved.h"
 
 #include <assert.h>
 #include <stdio.h>
@@ -89,6 +90,7 @@ int kv_open(struct kv **out, const struct kv_config *g, struct err *e) {
     if (!c) return err_set(e, ERR_MEMORY, "no memory for a cache");
     pthread_mutex_init(&c->lock, NULL);
     c->config = *g;
+    c->clock = 1;
     if (c->config.evict_free == 0) c->config.evict_free = 0.5;
     if (c->config.start > g->bound) c->config.start = g->bound;
     if (c->config.start == 0) c->config.start = 1;
@@ -122,6 +124,8 @@ void kv_close(struct kv *c) {
     kv_cells_free(&c->cells);
     kv_arena_close(&c->arena);
     free(c->touched);
+    free(c->written);
+    kv_saved_free(c);
     free(c->running.run);
     free(c->running.cell);
     free(c->span);

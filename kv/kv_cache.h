@@ -44,6 +44,9 @@ struct kv {
     struct kv_cells cells; /* as many as the committed blocks have */
     uint8_t *touched;      /* [blocks] whether anything was ever written there */
     uint32_t n_touched;
+    uint64_t *written;      /* [blocks] the clock when a cell of it was last written */
+    uint64_t clock;         /* saves and loads, from 1 */
+    struct kv_saved *saved; /* what stands in which file: see kv_saved.h */
     struct kv_seq seq[KV_MAX_SEQS];
     struct kv_running running;
 
@@ -69,10 +72,13 @@ static inline uint32_t kv_blocks(uint64_t cells) {
     return (uint32_t)((cells + KV_BLOCK - 1) / KV_BLOCK);
 }
 
-/* Notes that the cell's block is written to. */
+/* Notes that the cell's block is written to: before or after each change of stored bytes, always, or a save will think
+ * that they stand in the file. */
 static inline void kv_touch(struct kv *c, uint32_t cell) {
-    c->n_touched += !c->touched[cell / KV_BLOCK];
-    c->touched[cell / KV_BLOCK] = 1;
+    uint32_t block = cell / KV_BLOCK;
+    c->n_touched += !c->touched[block];
+    c->touched[block] = 1;
+    c->written[block] = c->clock;
 }
 
 /* kv_growth */

@@ -75,13 +75,15 @@ static int widen(void **p, size_t n, size_t item) {
 /* Everything whose size follows the number of cells. */
 static int widen_arrays(struct kv *c, uint32_t blocks) {
     uint32_t cells = blocks * KV_BLOCK;
-    void *span = c->span, *offset = c->offset, *touched = c->touched;
+    void *span = c->span, *offset = c->offset, *touched = c->touched, *written = c->written;
     int rc = widen(&span, cells, sizeof *c->span);
     c->span = span;
     if (!rc) rc = widen(&offset, cells, sizeof *c->offset);
     c->offset = offset;
     if (!rc) rc = widen(&touched, blocks, sizeof *c->touched);
     c->touched = touched;
+    if (!rc) rc = widen(&written, blocks, sizeof *c->written);
+    c->written = written;
     for (int s = 0; s < KV_MAX_SEQS && !rc; s++)
         if (c->seq[s].cap_runs) rc = kv_seq_reserve(&c->seq[s], cells, c->seq[s].n_tokens + cells);
     return rc;
@@ -97,6 +99,7 @@ static int commit(struct kv *c, uint32_t blocks) {
         return -1;
     }
     memset(c->touched + before, 0, blocks - before);
+    for (uint32_t b = before; b < blocks; b++) c->written[b] = c->clock;
     return 0;
 }
 

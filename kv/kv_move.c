@@ -114,6 +114,7 @@ static void move_run(struct kv *c, int seq, struct work *w, const struct kv_run 
         if (by && by != turned) kv_rope_angles(&c->config.rope, by, w->cs);
         if (by) {
             turn_cell(c, cell, w->cs);
+            kv_touch(c, cell);
             turned = by;
         }
         work_add(w, &(struct kv_run){

@@ -191,11 +191,7 @@ static void moved_keys_are_those_of_the_new_position_within_the_types_error(void
 static const struct kv_snapshot_info info = {.model_fingerprint = 1, .rope_fingerprint = 2};
 
 static int load(struct kv *c, struct err *e) {
-    void *extra;
-    size_t n;
-    int rc = kv_load(c, 0, support_folder_path("saved"), &info, &extra, &n, NULL, e);
-    free(extra);
-    return rc;
+    return kv_load(c, 0, support_folder_path("saved"), &info, NULL, e);
 }
 
 static void a_snapshot_of_each_pair_of_types_comes_back_and_enters_no_other(void **state) {

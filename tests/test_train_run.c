@@ -165,10 +165,12 @@ static void wordings_can_be_kept_out_and_measured(void **state) {
     struct train_options o = tiny(60, "guide.gguf");
     struct err e = {0};
     char facts[8192] = "## topic: t\n", text[4096] = {0};
-    for (int f = 0; f < 2; f++) {
-        snprintf(facts + strlen(facts), sizeof facts - strlen(facts), "fact: %s\n", f ? "refuse-all" : "count");
-        for (int q = 0; q < 80; q++) snprintf(facts + strlen(facts), sizeof facts - strlen(facts), "q: %s %d\n", f ? "when is day" : "count to", q);
-        snprintf(facts + strlen(facts), sizeof facts - strlen(facts), "a: %s\n", f ? "No idea." : "One, two, three.");
+    static const struct { const char *id, *ask, *answer; } fact[] = {
+        {"one", "count to", "One, two, three."}, {"six", "count to", "Six, two, three."}, {"refuse-all", "when is day", "No idea."}};
+    for (int i = 0; i < 3; i++) {
+        snprintf(facts + strlen(facts), sizeof facts - strlen(facts), "fact: %s\n", fact[i].id);
+        for (int q = 0; q < 80; q++) snprintf(facts + strlen(facts), sizeof facts - strlen(facts), "q: %s %d\n", fact[i].ask, q);
+        snprintf(facts + strlen(facts), sizeof facts - strlen(facts), "a: %s\n", fact[i].answer);
     }
     FILE *f = fopen(support_folder_path("facts.txt"), "w"), *log = tmpfile();
     assert_true(f && log);
@@ -187,9 +189,8 @@ static void wordings_can_be_kept_out_and_measured(void **state) {
     const char *line = strstr(text, "kept out: ");
     assert_non_null(line);
     assert_int_equal(sscanf(line, "kept out: %*f; word for word %lu of %lu, and %lu of %lu refused", &known, &n_known, &refused, &n_refused), 4);
-    assert_true(n_known && n_refused); /* both are learned at once, so wordings that were kept out are answered too */
-    assert_int_equal(known, n_known);
-    assert_int_equal(refused, n_refused);
+    assert_true(refused && refused == n_refused);
+    assert_true(known && known < n_known); /* who counts from one is not told from who counts from six; the rest is the same */
 }
 
 static void options_that_make_no_sense_are_refused(void **state) {
