@@ -99,7 +99,7 @@ int kv_open(struct kv **out, const struct kv_config *g, struct err *e) {
         goto out;
     }
     c->cell_bytes = c->layout.layer_bytes * g->n_layers / KV_BLOCK;
-    if (kv_arena_open(&c->arena, c->layout.block_bytes, kv_blocks(g->bound), true)) {
+    if (kv_arena_open(&c->arena, c->layout.block_bytes, kv_blocks(g->bound), KV_ARENA_RESERVE)) {
         rc = err_set(e, ERR_MEMORY, "no address space holds a cache of %u cells of %zu bytes", g->bound, c->cell_bytes);
         goto out;
     }
@@ -109,6 +109,7 @@ int kv_open(struct kv **out, const struct kv_config *g, struct err *e) {
                                    .root = ""};
     rc = kv_growth_make(c, g->grow == KV_GROW_FIXED ? g->bound : c->config.start, false, "opened", e);
     if (!rc) rc = kv_set_evict(c, g->evict, e);
+    if (!rc) kv_spare_open(c);
 out:
     if (rc) {
         kv_close(c);
@@ -120,6 +121,7 @@ out:
 
 void kv_close(struct kv *c) {
     if (!c) return;
+    kv_prefault_close(c->prefault);
     for (int s = 0; s < KV_MAX_SEQS; s++) kv_seq_free(&c->seq[s]);
     kv_cells_free(&c->cells);
     kv_arena_close(&c->arena);
@@ -145,6 +147,7 @@ const struct kv_layout *kv_get_layout(const struct kv *c) {
 
 /* Room for n more cells of seq: by growing, or else by evicting. plan: see kv_evict_make_room. */
 static int make_room(struct kv *c, int seq, uint32_t n, struct kv_plan *plan, struct err *e) {
+    kv_growth_drop_entries(c, n);
     uint32_t bound = c->config.bound, limit = bound;
     uint64_t need = (uint64_t)c->cells.used + n;
     uint32_t to = need < bound ? (uint32_t)need : bound;
@@ -243,6 +246,7 @@ void kv_finish(struct kv *c, struct kv_batch *b) {
     }
     s->n_tokens = r->index + r->n;
     r->on = false;
+    kv_spare_follow(c, r->cell[r->n - 1]);
     *b = (struct kv_batch){0};
     kv_stats_publish(c);
 }
