@@ -94,8 +94,11 @@ $(BUILD)/tests/guide_score: $(BUILD)/tests/guide_score.o $(SUPPORT) $(BUILD)/lib
 $(BUILD)/tests/bench_%: $(BUILD)/tests/bench_%.o $(SUPPORT) $(BUILD)/libkvetch.a
 	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $(filter %.o,$^) $(BUILD)/libkvetch.a $(LIBS) -lcmocka
 
+# What a save writes comes through the test.
+$(BUILD)/tests/test_kv_save: private LDFLAGS += -Wl,--wrap=pwrite,--wrap=fsync,--wrap=rename,--wrap=ftruncate
+
 # Counts the allocations of the project's own code.
-$(BUILD)/tests/test_session: LDFLAGS += -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc,--wrap=aligned_alloc
+$(BUILD)/tests/test_session: private LDFLAGS += -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc,--wrap=aligned_alloc
 
 $(BUILD)/libtrain.a: $(TRAIN_OBJ)
 	@rm -f $@
