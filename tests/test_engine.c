@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "kv/kv_cache.h"
 #include "model/model.h"
 #include "model/session.h"
 #include "tests/support_reference.h"
@@ -208,23 +209,87 @@ static void quantised_logits_are_the_same_bits_for_any_batch_split_and_thread_co
     }
 }
 
+/* ---- types of the cache -------------------------------------------------------------------------------------- */
+
+/* What each type may cost, as the mean KL divergence of a model with random weights from itself with a cache of f32. */
+static const struct {
+    enum num_id id;
+    double keys, values;
+} cache_types[] = {
+    {NUM_F16, 1e-7, 1e-7},    {NUM_BF16, 1e-6, 1e-6},   {NUM_Q8_0, 1e-5, 1e-5},     {NUM_Q5_1, 3e-4, 8e-4},
+    {NUM_Q5_0, 3e-4, 8e-4},   {NUM_Q4_1, 1.5e-3, 4e-3}, {NUM_IQ4_NL, 1.5e-3, 4e-3}, {NUM_Q4_0, 1.5e-3, 4e-3},
+};
+#define N_CACHE_TYPES (sizeof cache_types / sizeof *cache_types)
+
+/* The 64 tokens' logits with keys and values of these types; plain: keys that would be rotated are not. */
+static double *typed_logits(struct model *m, enum num_id k, enum num_id v, bool plain) {
+    struct session *s = open_session(m, &(struct session_options){.keep = -1, .n_threads = 1, .type_k = num_find(k), .type_v = num_find(v)});
+    float *out = malloc(N_TOKENS * N_VOCAB * sizeof *out);
+    struct err e = {0};
+    if (plain) session_kv(s)->layout.rotated = false;
+    if (session_logits(s, tokens, N_TOKENS, 0, out, &e)) fail_msg("%s", e.text);
+    double *wide = widen(out);
+    free(out);
+    session_close(s);
+    return wide;
+}
+
+static void each_type_of_the_cache_costs_no_more_than_its_bound(void **state) {
+    (void)state;
+    struct model *m = open_model("qwen3-f16"); /* heads of 32; what is quantised would add its own rounding */
+    double *want = typed_logits(m, NUM_F32, NUM_F32, false);
+    for (size_t t = 0; t < N_CACHE_TYPES; t++) {
+        double *k = typed_logits(m, cache_types[t].id, NUM_F32, false), *v = typed_logits(m, NUM_F32, cache_types[t].id, false);
+        double kl_k = mean_kl(want, k), kl_v = mean_kl(want, v);
+        if (!(kl_k < cache_types[t].keys && kl_v < cache_types[t].values))
+            fail_msg("%s: mean KL divergence %g for keys, %g for values", num_find(cache_types[t].id)->name, kl_k, kl_v);
+        free(k);
+        free(v);
+    }
+    free(want);
+    model_close(m);
+}
+
+static void rotated_keys_of_4_bits_are_better_than_plain_ones(void **state) {
+    (void)state;
+    static const char *const names[] = {"qwen3-f16", "llama-q4_k_m", "qwen2-q5_k_m"};
+    double rotated = 0, plain = 0;
+    for (size_t i = 0; i < 3; i++) {
+        struct model *m = open_model(names[i]);
+        double *want = typed_logits(m, NUM_F32, NUM_F32, false);
+        double *a = typed_logits(m, NUM_Q4_0, NUM_F32, false), *b = typed_logits(m, NUM_Q4_0, NUM_F32, true);
+        rotated += mean_kl(want, a);
+        plain += mean_kl(want, b);
+        free(want);
+        free(a);
+        free(b);
+        model_close(m);
+    }
+    if (!(rotated < plain)) fail_msg("mean KL divergence %g rotated, %g plain", rotated / 3, plain / 3);
+}
+
 /* ---- past the bound ------------------------------------------------------------------------------------------ */
 
+struct past {
+    size_t n_gone;       /* tokens that left */
+    double worst;        /* difference of two logits */
+    double early, late;  /* mean KL divergence while and after the first half of the tokens was computed */
+};
+
 /* Feeds n tokens one by one into a session with a small bound and into the reference, which drops what the cache says
- * has left, and compares the logits all the way. Returns the number of tokens that left. */
-static size_t compare_past_the_bound(const char *name, enum kv_evict evict, uint32_t bound, size_t n, double *worst) {
+ * has left, and compares the logits all the way. */
+static struct past compare_past_the_bound(const char *name, enum num_id type, enum kv_evict evict, uint32_t bound, size_t n) {
     char path[256];
     struct model *m = open_model(name);
-    const struct num_type *f32 = num_find(NUM_F32);
+    const struct num_type *cells = num_find(type);
     struct session *s =
         open_session(m, &(struct session_options){
-                            .keep = 6, .n_threads = 2, .bound = bound, .evict = evict, .type_k = f32, .type_v = f32});
+                            .keep = 6, .n_threads = 2, .bound = bound, .evict = evict, .type_k = cells, .type_v = cells});
     struct reference *r = reference_open(vector_path(path, name, "gguf"));
     bool *gone = calloc(n, sizeof *gone);
-    double logits[N_VOCAB];
-    size_t n_gone = 0;
+    double logits[N_VOCAB], ours[N_VOCAB];
+    struct past p = {0};
     struct err e = {0};
-    *worst = 0;
     for (size_t t = 0; t < n; t++) {
         int32_t token = tokens[(t * 7 + t / N_TOKENS) % N_TOKENS];
         struct session_batch b = {.token = &token, .n = 1, .first = (size_t)-1, .logits = s->logits};
@@ -238,36 +303,49 @@ static size_t compare_past_the_bound(const char *name, enum kv_evict evict, uint
                 for (size_t j = 0; j < i; j++) place += !gone[j];
                 reference_drop(r, place, 1);
                 gone[i] = true;
-                n_gone++;
+                p.n_gone++;
             }
         reference_step(r, token, logits);
         assert_true(reference_length(r) <= bound);
-        for (size_t i = 0; i < N_VOCAB; i++) *worst = fmax(*worst, fabs(logits[i] - (double)s->logits[i]));
+        for (size_t i = 0; i < N_VOCAB; i++) {
+            ours[i] = (double)s->logits[i];
+            p.worst = fmax(p.worst, fabs(logits[i] - ours[i]));
+        }
+        *(t < n / 2 ? &p.early : &p.late) += reference_kl(logits, ours, N_VOCAB) / (double)(t < n / 2 ? n / 2 : n - n / 2);
     }
     free(gone);
     reference_close(r);
     session_close(s);
     model_close(m);
-    return n_gone;
+    return p;
 }
 
 static void after_shifts_attention_is_exact_at_the_effective_positions(void **state) {
     (void)state;
     static const char *const names[] = {"llama-f32", "llama-yarn-f32", "qwen3-f16"};
     for (size_t i = 0; i < 3; i++) {
-        double worst;
-        size_t n_gone = compare_past_the_bound(names[i], KV_EVICT_SHIFT, 48, 300, &worst);
-        assert_true(n_gone > 5 * 20);
-        if (!(worst < 1e-4)) fail_msg("%s: off by %g after %zu tokens left", names[i], worst, n_gone);
+        struct past p = compare_past_the_bound(names[i], NUM_F32, KV_EVICT_SHIFT, 48, 300);
+        assert_true(p.n_gone > 5 * 20);
+        if (!(p.worst < 1e-4)) fail_msg("%s: off by %g after %zu tokens left", names[i], p.worst, p.n_gone);
+    }
+}
+
+static void after_shifts_each_type_of_the_cache_is_as_near_as_before(void **state) {
+    (void)state;
+    for (size_t t = 0; t < N_CACHE_TYPES; t++) {
+        struct past p = compare_past_the_bound("qwen3-f16", cache_types[t].id, KV_EVICT_SHIFT, 48, 300);
+        const char *name = num_find(cache_types[t].id)->name;
+        assert_true(p.n_gone > 5 * 20);
+        if (!(p.late < 2 * (cache_types[t].keys + cache_types[t].values) && p.late < 1.5 * p.early + 1e-7))
+            fail_msg("%s: mean KL divergence %g in the first half, %g in the second", name, p.early, p.late);
     }
 }
 
 static void a_sliding_window_is_exact_at_the_effective_positions(void **state) {
     (void)state;
-    double worst;
-    size_t n_gone = compare_past_the_bound("llama-f32", KV_EVICT_SLIDE, 40, 250, &worst);
-    assert_true(n_gone > 200);
-    if (!(worst < 1e-4)) fail_msg("off by %g after %zu tokens left", worst, n_gone);
+    struct past p = compare_past_the_bound("llama-f32", NUM_F32, KV_EVICT_SLIDE, 40, 250);
+    assert_true(p.n_gone > 200);
+    if (!(p.worst < 1e-4)) fail_msg("off by %g after %zu tokens left", p.worst, p.n_gone);
 }
 
 int main(void) {
@@ -277,7 +355,10 @@ int main(void) {
         cmocka_unit_test(with_a_float_cache_float_models_agree_with_the_computation_in_double),
         cmocka_unit_test(quantised_models_stray_no_further_from_their_weights_than_libllama),
         cmocka_unit_test(quantised_logits_are_the_same_bits_for_any_batch_split_and_thread_count),
+        cmocka_unit_test(each_type_of_the_cache_costs_no_more_than_its_bound),
+        cmocka_unit_test(rotated_keys_of_4_bits_are_better_than_plain_ones),
         cmocka_unit_test(after_shifts_attention_is_exact_at_the_effective_positions),
+        cmocka_unit_test(after_shifts_each_type_of_the_cache_is_as_near_as_before),
         cmocka_unit_test(a_sliding_window_is_exact_at_the_effective_positions),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

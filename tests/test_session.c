@@ -520,12 +520,15 @@ static void the_64_logits_after_a_resume_are_those_of_a_session_never_closed(voi
     (void)state;
     static const char *const names[] = {"tests/vectors/qwen3-q4_0.gguf", "tests/vectors/llama-yarn-f32.gguf"};
     int32_t *id = some_prompt(300);
-    for (size_t i = 0; i < 4; i++) { /* each model with room for all, and long past its bound, with offsets */
-        struct session_options o = {.keep = 4, .n_threads = 1, .bound = i < 2 ? 512 : 100, .n_ubatch = 40};
+    static const enum num_id types[] = {NUM_F32, NUM_BF16, NUM_Q8_0, NUM_Q4_0, NUM_Q4_1, NUM_Q5_0, NUM_Q5_1, NUM_IQ4_NL};
+    for (size_t i = 0; i < 4 + sizeof types / sizeof *types; i++) { /* each model with room for all, and long past its bound, with offsets */
+        const struct num_type *type = i < 4 ? NULL : num_find(types[i - 4]);
+        struct session_options o = {
+            .keep = 4, .n_threads = 1, .bound = i < 2 ? 512 : 100, .n_ubatch = 40, .type_k = type, .type_v = type};
         struct bench a, b;
         struct err e = {0};
-        bench_open(&a, names[i % 2], &o);
-        bench_open(&b, names[i % 2], &o);
+        bench_open(&a, names[i < 4 ? i % 2 : 0], &o);
+        bench_open(&b, names[i < 4 ? i % 2 : 0], &o);
         float *all = malloc((size_t)300 * 264 * sizeof *all);
         assert_int_equal(session_logits(a.s, id, 300, 40, all, &e), 0);
         free(all);
