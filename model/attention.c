@@ -12,6 +12,7 @@
 #include "model/attention_kernels.h"
 
 #define DECODED_FLOATS 4096u
+#define FETCH_BYTES 4096u
 #define GROUP_RUNS 4u                          /* runs merged to a group: a task's share where rows are few */
 #define GROUP_CELLS (GROUP_RUNS * ATTENTION_RUN)
 #define SERIAL_WORK 65536u                       /* products that one thread does sooner than it wakes another */
@@ -283,6 +284,12 @@ static const uint8_t *read_cells(const struct side *x, const struct tile *t, con
     return (const uint8_t *)decoded;
 }
 
+/* Fetches the first cells of a slice while another is computed: the loops fetch ahead within one. */
+static void fetch_first(const struct side *x, const struct tile *t, const struct kv_span *span, uint32_t first) {
+    const uint8_t *row = span->block + x->in_layer + t->kv_head * x->head_bytes + first * x->row_bytes;
+    for (size_t i = 0; i < FETCH_BYTES; i += 64) __builtin_prefetch(row + i);
+}
+
 static void score_piece(const struct attention *a, const struct tile *t, const struct piece *p, struct thread_scratch *s) {
     const struct side *x = &a->key;
     const float *q[ATTENTION_QUERIES];
@@ -309,6 +316,7 @@ static void tile_run(struct attention *a, const struct tile *t, size_t run, stru
     size_t n = last - first < ATTENTION_RUN ? last - first : ATTENTION_RUN;
     struct piece p;
     struct run_start at = a->start[run];
+    fetch_first(&a->value, t, &a->view->span[at.span], a->view->span[at.span].first + at.skip);
     for (size_t done = 0; next_piece(a->view, &at, done, n, &p); done += p.n) score_piece(a, t, &p, s);
     partial_clear(a, &s->run, t->n_q);
     for (size_t i = 0; i < t->n_q; i++) {
@@ -317,6 +325,8 @@ static void tile_run(struct attention *a, const struct tile *t, size_t run, stru
         if (sees > first) s->run.sum[i] = a->key.kernels->exponents(x, sees - first < n ? sees - first : n, n, &s->run.max[i]);
         else memset(x, 0, n * sizeof *x);
     }
+    at = a->start[run + 1 < a->n_runs ? run + 1 : run];
+    fetch_first(&a->key, t, &a->view->span[at.span], a->view->span[at.span].first + at.skip);
     at = a->start[run];
     for (size_t done = 0; next_piece(a->view, &at, done, n, &p); done += p.n) mix_piece(a, t, &p, s);
     for (size_t i = 0; i < t->n_q; i++) partial_merge(a, &s->group, i, &s->run, i);

@@ -7,7 +7,7 @@
 #include "config/num_blocks.h"
 
 #define ROWS_INLINE static inline __attribute__((always_inline))
-#define ROWS_AHEAD 2048u /* bytes; the processor's own prefetching ends at each page */
+#define ROWS_AHEAD 4096u /* bytes; the processor's own prefetching ends at each page */
 
 typedef __m256i rows_bytes_fn(const uint8_t *block);
 
