@@ -28,7 +28,7 @@ static void switch_conversation(struct chat *c) {
     c->slash.mark = NULL;
     c->slash.n_marks = 0;
     c->told_diverged = false;
-    worker_clear(c->app->worker);
+    worker_park(c->app->worker);
 }
 
 /* The marks of a branch that was cut hold for what is left of it. */

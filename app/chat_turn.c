@@ -80,7 +80,7 @@ static char *sampling_json(const struct sample_params *p) {
 
 static int ask(struct chat *c, uint64_t ticket, struct err *e) {
     struct model_info info;
-    struct worker_turn t = {.n_max = options_predict(c->app->settings), .ticket = ticket, .start_ctx = c->app->store};
+    struct worker_turn t = {.conversation = conversation_key(conversation(c)), .n_max = options_predict(c->app->settings), .ticket = ticket, .start_ctx = c->app->store};
     size_t first;
     options_sampling(c->app->settings, &t.sampling);
     t.n_stop = settings_list(c->app->settings, SET_STOP, &t.stop);
@@ -132,8 +132,8 @@ static bool snapshot_path(const struct chat *c, struct buf *path) {
 void chat_restore(struct chat *c) {
     struct buf path = {0};
     if (conversation_n_turns(conversation(c))) {
-        if (snapshot_path(c, &path) && paths_is_file(buf_text(&path))) c->restore = worker_restore(c->app->worker, buf_text(&path));
-        else chat_say(c, UI_NOTICE, "no snapshot of the cache: your next message has the conversation read again");
+        bool is_kept = snapshot_path(c, &path) && paths_is_file(buf_text(&path));
+        c->restore = worker_restore(c->app->worker, is_kept ? buf_text(&path) : NULL, conversation_key(conversation(c)));
     }
     buf_free(&path);
 }
@@ -202,6 +202,10 @@ static void add_time(struct buf *out, double us) {
 
 static void on_restored(struct chat *c, const struct worker_event *ev, const struct err *e) {
     c->restore = 0;
+    if (e && e->code == ERR_FAILED) {
+        chat_say(c, UI_NOTICE, "%s: your next message has the conversation read again", e->text);
+        return;
+    }
     if (e) {
         chat_say(c, UI_NOTICE, "your next message has the conversation read again: %s", e->text);
         return;
@@ -316,6 +320,7 @@ static void on_cache(struct chat *c, const struct kv_event *ev) {
     case KV_EVENT_GROW: chat_event(c, "grew to %u cells in %.0f µs", ev->cells_after, ev->us); break;
     case KV_EVENT_SHRINK: chat_event(c, "shrank to %u cells in %.0f µs", ev->cells_after, ev->us); break;
     case KV_EVENT_REFUSED: chat_event(c, "cannot grow beyond %u cells: %s", ev->cells_before, ev->reason); break;
+    case KV_EVENT_FORGET: chat_event(c, "another conversation's %u tokens are no longer held ready: %s", ev->evicted_tokens, ev->reason); break;
     case KV_EVENT_MODE: chat_event(c, "at the bound this model's context does %s", ev->reason); break;
     case KV_EVENT_EVICT:
         say_left(c, ev->evicted_turns, ev->evicted_tokens);

@@ -160,6 +160,7 @@ static int read_options(struct app *a, const struct command_args *args, struct b
     if (!rc && prompt) rc = read_number(prompt, strlen(prompt), "-p", 1, &b->n_prompt, e);
     if (!rc) rc = read_depths(args->flag[FLAG_DEPTH], depth, &b->n_depths, e);
     if (!rc) rc = options_session(a->settings, &b->options, e);
+    b->options.prompt_bytes = 0; /* what is measured is the open conversation; `switch` asks for more */
     if (!b->options.n_threads) b->options.n_threads = cpu_count();
     return rc;
 }

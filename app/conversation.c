@@ -22,6 +22,7 @@ struct entry {
 struct conversation {
     struct store *store; /* NULL: never saved */
     bool unsaved;        /* the store is only read */
+    uint64_t number;     /* of those that were new in this program */
     struct store_conversation row;
     store_ticket row_added, row_updated;
     bool row_asked, row_is_added;
@@ -138,11 +139,14 @@ static void move_head(struct conversation *c) {
 
 /* ---- opening ------------------------------------------------------------------------------------------------- */
 
+static uint64_t n_new; /* main thread */
+
 int conversation_new(struct conversation **out, struct store *s, const struct conversation_start *start, struct err *e) {
     *out = NULL;
     struct conversation *c = calloc(1, sizeof *c);
     if (!c) return err_set(e, ERR_MEMORY, "no memory for a conversation");
     c->store = s;
+    c->number = ++n_new;
     struct store_conversation row = {.persona = (char *)start->persona, .model = (char *)start->model,
                                      .settings = (char *)start->settings};
     const char *system = start->system ? start->system : "";
@@ -212,6 +216,11 @@ const struct store_conversation *conversation_row(struct conversation *c) {
     int64_t id = c->row.id < 0 ? store_conversation_id(c->store, c->row.id) : 0;
     if (id) c->row.id = id;
     return &c->row;
+}
+
+uint64_t conversation_key(struct conversation *c) {
+    int64_t id = conversation_row(c)->id;
+    return id > 0 ? (uint64_t)id : UINT64_MAX - c->number;
 }
 
 size_t conversation_count(const struct conversation *c) { return c->n; }

@@ -40,6 +40,7 @@ void conversation_close(struct conversation *c); /* the store may still be writi
 
 /* ---- what it holds ---- */
 const struct store_conversation *conversation_row(struct conversation *c); /* id 0 or below: not in the store (yet) */
+uint64_t conversation_key(struct conversation *c); /* tells it from every other one that is open or saved; never 0 */
 size_t conversation_count(const struct conversation *c);
 /* Borrowed until the next change. The text of a reply that streams may lag by a second. */
 const struct store_message *conversation_message(const struct conversation *c, size_t i);

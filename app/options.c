@@ -83,6 +83,7 @@ int options_session(const struct settings *s, struct session_options *o, struct 
         .start = (uint32_t)settings_int(s, SET_START),
         .step_bytes = (uint64_t)settings_int(s, SET_STEP),
         .budget_bytes = (uint64_t)settings_int(s, SET_BUDGET),
+        .prompt_tokens = (uint32_t)settings_int(s, SET_CACHE_TOKENS),
         .evict_free = settings_real(s, SET_EVICT_FREE),
         .n_threads = (int)settings_int(s, SET_THREADS),
         .n_batch = (uint32_t)settings_int(s, SET_BATCH),
@@ -90,6 +91,8 @@ int options_session(const struct settings *s, struct session_options *o, struct 
         .type_k = num_find_name(settings_text(s, SET_TYPE_K)),
         .type_v = num_find_name(settings_text(s, SET_TYPE_V)),
     };
+    bool is_auto = !strcasecmp(settings_text(s, SET_CACHE_RAM), "auto");
+    o->prompt_bytes = is_auto ? KV_PROMPT_AUTO : (uint64_t)settings_int(s, SET_CACHE_RAM);
     int evict = kv_evict_find(settings_text(s, SET_EVICT));
     if (evict < 0) return err_set(e, ERR_USAGE, "--evict %s: there is no such mode", settings_text(s, SET_EVICT));
     o->evict = (enum kv_evict)evict;

@@ -60,7 +60,6 @@ static struct json *report_context(const struct session_stats *st) {
     struct json *j = json_object();
     json_add_number(j, "used", st->kv.used);
     json_add_number(j, "committed", st->kv.committed);
-    json_add_number(j, "spare", st->kv.spare);
     json_add_number(j, "bound", st->kv.bound);
     json_add_number(j, "evicted_turns", (double)st->kv.evicted_turns);
     json_add_number(j, "evicted_tokens", (double)st->kv.evicted_tokens);
@@ -75,6 +74,8 @@ static struct json *report_memory(const struct session_stats *st) {
     json_add_number(j, "cache_used_bytes", (double)st->kv.used_bytes);
     json_add_number(j, "cache_committed_bytes", (double)st->kv.committed_bytes);
     json_add_number(j, "cache_reserved_bytes", (double)st->kv.reserved_bytes);
+    json_add_number(j, "parked", st->kv.n_parked);
+    json_add_number(j, "parked_bytes", (double)st->kv.parked_bytes);
     json_add_number(j, "weight_resident_bytes", (double)st->weight_resident_bytes);
     json_add_number(j, "weight_mapped_bytes", (double)st->weight_mapped_bytes);
     json_add_number(j, "room_bytes", (double)st->kv.room_bytes);
@@ -139,10 +140,13 @@ struct json *report_token(const struct worker_event *ev) {
 }
 
 struct json *report_cache(const struct kv_event *ev) {
-    static const char *const NAME[] = {[KV_EVENT_GROW] = "grow", [KV_EVENT_SHRINK] = "shrink", [KV_EVENT_EVICT] = "evict", [KV_EVENT_REFUSED] = "refused", [KV_EVENT_MODE] = "mode"};
+    static const char *const NAME[] = {[KV_EVENT_GROW] = "grow", [KV_EVENT_SHRINK] = "shrink", [KV_EVENT_EVICT] = "evict", [KV_EVENT_REFUSED] = "refused", [KV_EVENT_MODE] = "mode",
+                                       [KV_EVENT_FORGET] = "forget"};
     struct json *j = report_event(NAME[ev->kind]);
     if (ev->kind == KV_EVENT_EVICT) {
         json_add_number(j, "turns", ev->evicted_turns);
+        json_add_number(j, "tokens", ev->evicted_tokens);
+    } else if (ev->kind == KV_EVENT_FORGET) {
         json_add_number(j, "tokens", ev->evicted_tokens);
     } else if (ev->kind != KV_EVENT_MODE) {
         json_add_number(j, "cells_before", ev->cells_before);

@@ -23,7 +23,7 @@ struct json *report_turn(const struct report_turn *t, const char *event); /* eve
 struct json *report_event(const char *event);             /* {"event": ...}, for more fields */
 struct json *report_start(struct app *a, int64_t id);
 struct json *report_token(const struct worker_event *ev);
-struct json *report_cache(const struct kv_event *ev);      /* grow, shrink, evict, refused, mode */
+struct json *report_cache(const struct kv_event *ev);      /* grow, shrink, evict, refused, mode, forget */
 struct json *report_error(const struct err *e);
 struct json *report_conversation(const struct store_conversation *c); /* a row of `list` */
 /* In words, for chats and scripts: what left the context. turns 0: tokens alone; under shift they are then the turn's in progress. */

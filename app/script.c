@@ -102,6 +102,9 @@ static void say_cache(struct script *s, const struct kv_event *ev) {
         break;
     case KV_EVENT_EVICT: break; /* there may be many: the statistics tell what left in all */
     case KV_EVENT_REFUSED: script_output_notice(&s->out, "the context could not grow beyond %u cells (%s)", ev->cells_before, ev->reason); break;
+    case KV_EVENT_FORGET:
+        script_output_notice(&s->out, "another conversation's %u tokens are no longer held ready (%s)", ev->evicted_tokens, ev->reason);
+        break;
     case KV_EVENT_MODE: script_output_notice(&s->out, "at the bound this model's context does %s", ev->reason); break;
     }
 }
@@ -249,7 +252,8 @@ static uint64_t ask_reply(struct script *s, store_ticket ticket, bool more, stru
     const char *const *stop;
     struct buf settings = {0};
     struct worker_turn t = {.n_max = options_predict(s->app->settings), .start_ctx = s->app->store, .ticket = ticket,
-                            .may_start = ticket ? wait_for_store : NULL};
+                            .may_start = ticket ? wait_for_store : NULL,
+                            .conversation = conversation_key(s->slash.conversation)};
     size_t first = 0;
     t.n_stop = settings_list(s->app->settings, SET_STOP, &stop);
     t.stop = stop;
@@ -326,11 +330,12 @@ static int restore(struct script *s, struct err *e) {
     struct buf path = {0};
     struct worker_event last = {0};
     struct err why = {0};
-    int rc = app_snapshot_path(s->app, conversation_row(s->slash.conversation)->id, &path, e);
-    if (!rc && !paths_is_file(buf_text(&path)))
-        script_output_notice(&s->out, "the conversation is read again: no cache of it was kept");
-    else if (!rc && finish_request(s, worker_restore(s->app->worker, buf_text(&path)), &last, &why))
-        script_output_notice(&s->out, "the conversation is read again: %s", why.text);
+    int64_t id = conversation_row(s->slash.conversation)->id;
+    int rc = id > 0 ? app_snapshot_path(s->app, id, &path, e) : 0;
+    const char *file = !rc && path.len && paths_is_file(buf_text(&path)) ? buf_text(&path) : NULL;
+    int failed = rc ? 0 : finish_request(s, worker_restore(s->app->worker, file, conversation_key(s->slash.conversation)), &last, &why);
+    if (failed && id <= 0) script_output_notice(&s->out, "the conversation is read again");
+    else if (failed) script_output_notice(&s->out, "the conversation is read again: %s", file ? why.text : "no cache of it was kept");
     worker_event_free(&last);
     buf_free(&path);
     return rc;
@@ -339,12 +344,9 @@ static int restore(struct script *s, struct err *e) {
 /* After a command that has put another conversation in the place of the one before. */
 static int switch_conversation(struct script *s, struct err *e) {
     struct worker_event last = {0};
-    int rc = finish_request(s, worker_clear(s->app->worker), &last, e);
+    int rc = finish_request(s, worker_park(s->app->worker), &last, e);
     worker_event_free(&last);
-    if (rc || !conversation_n_turns(s->slash.conversation)) return rc;
-    if (s->saving) return restore(s, e);
-    script_output_notice(&s->out, "the conversation is read again");
-    return 0;
+    return rc || !conversation_n_turns(s->slash.conversation) ? rc : restore(s, e);
 }
 
 /* Keeps the cache of a saved conversation. Where that fails the conversation is still whole. */

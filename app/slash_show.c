@@ -59,13 +59,17 @@ int slash_stats(struct slash *s, const char *arg, unsigned *todo, struct err *e)
     struct session_stats st;
     if (!s->app->worker || !worker_get_stats(s->app->worker, &st)) return err_set(e, ERR_FAILED, "no model is loaded yet");
     struct buf out = {0};
-    buf_printf(&out, "%-18s %u used, %u committed, %u spare, %u bound\n", "cells", st.kv.used, st.kv.committed, st.kv.spare, st.kv.bound);
+    buf_printf(&out, "%-18s %u used, %u committed, %u bound\n", "cells", st.kv.used, st.kv.committed, st.kv.bound);
     buf_printf(&out, "%-18s grown %u, shrunk %u; left the context: tokens %llu, turns %llu\n", "cache", st.kv.n_grow, st.kv.n_shrink,
                (unsigned long long)st.kv.evicted_tokens, (unsigned long long)st.kv.evicted_turns);
     buf_printf(&out, "%-18s %s, %s\n", "growth, at bound", kv_grow_name(st.kv.grow), kv_evict_name(st.kv.evict));
     add_figure(&out, "cache in use", st.kv.used_bytes, "");
     add_figure(&out, "cache committed", st.kv.committed_bytes, "");
-    buf_printf(&out, "%-18s ", "cache may take");
+    buf_printf(&out, "%-18s %u conversation%s, ", "held ready", st.kv.n_parked, st.kv.n_parked == 1 ? "" : "s");
+    add_bytes(&out, st.kv.parked_bytes);
+    buf_add_text(&out, " of ");
+    add_bytes(&out, st.kv.parked_limit_bytes);
+    buf_printf(&out, "\n%-18s ", "cache may take");
     add_bytes(&out, st.kv.room_bytes);
     buf_printf(&out, " more (limit: %s)\n", st.kv.room_limit ? st.kv.room_limit : "none");
     add_figure(&out, "weights mapped", st.weight_mapped_bytes, "");
@@ -95,6 +99,13 @@ static void add_message_line(const struct slash *s, struct model *model, size_t 
     buf_free(&line);
 }
 
+static void add_context_line(const struct kv_stats *kv, struct buf *out) {
+    buf_printf(out, "%u cells used, %u committed, %u bound", kv->used, kv->committed, kv->bound);
+    if (!kv->n_parked) return;
+    buf_printf(out, "\n%u other conversation%s held ready in ", kv->n_parked, kv->n_parked == 1 ? "" : "s");
+    add_bytes(out, kv->parked_bytes);
+}
+
 int slash_context(struct slash *s, const char *arg, unsigned *todo, struct err *e) {
     (void)arg;
     (void)todo;
@@ -109,6 +120,6 @@ int slash_context(struct slash *s, const char *arg, unsigned *todo, struct err *
     if (!out.len) buf_add_text(&out, "nothing has been said yet\n");
     if (any_left) buf_add_text(&out, "- has left the context: the model no longer sees it\n");
     if (model && worker_get_stats(s->app->worker, &st))
-        buf_printf(&out, "%u cells used, %u committed, %u bound", st.kv.used, st.kv.committed, st.kv.bound);
+        add_context_line(&st.kv, &out);
     return slash_print(s, &out, e);
 }

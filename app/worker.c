@@ -33,6 +33,7 @@ struct request {
     struct session_options options;
     enum worker_limit limit;
     int64_t value;
+    uint64_t conversation;
     struct worker_turn turn; /* its pointers are owned */
 };
 
@@ -172,7 +173,8 @@ static int reply_to(struct worker *w, struct request *r, const struct rendered *
     struct running run = {w, r->number};
     const struct session_events ev = {.ctx = &run, .plan = on_plan, .progress = on_progress, .text = on_text, .cache = on_cache,
                                       .cancelled = is_cancelled};
-    const struct reply_request ask = {.prompt = prompt, .sampling = &t->sampling, .n_max = t->n_max, .stop = t->stop, .n_stop = t->n_stop};
+    const struct reply_request ask = {.prompt = prompt, .sampling = &t->sampling, .n_max = t->n_max, .stop = t->stop, .n_stop = t->n_stop,
+                                       .conversation = t->conversation};
     last->kind = WORKER_REPLY;
     last->result = res;
     int rc = session_reply(w->session, &ask, &ev, &res->reply, &res->err);
@@ -209,6 +211,14 @@ static int serve_clear(struct worker *w, struct request *r, struct worker_event 
     return rc;
 }
 
+static int serve_park(struct worker *w, struct request *r, struct worker_event *last, struct err *e) {
+    (void)r;
+    (void)last;
+    int rc = need_session(w, e);
+    if (!rc) session_park(w->session);
+    return rc;
+}
+
 static int serve_save(struct worker *w, struct request *r, struct worker_event *last, struct err *e) {
     int rc = need_session(w, e);
     return rc ? rc : session_save(w->session, r->path, &last->bytes, e);
@@ -216,7 +226,8 @@ static int serve_save(struct worker *w, struct request *r, struct worker_event *
 
 static int serve_restore(struct worker *w, struct request *r, struct worker_event *last, struct err *e) {
     int rc = need_session(w, e);
-    return rc ? rc : session_load(w->session, r->path, &last->bytes, e);
+    if (rc || session_resume(w->session, r->conversation)) return rc;
+    return r->path ? session_load(w->session, r->path, &last->bytes, e) : err_set(e, ERR_FAILED, "no snapshot of the cache");
 }
 
 static int serve_limit(struct worker *w, struct request *r, struct worker_event *last, struct err *e) {
@@ -235,7 +246,7 @@ static int serve_limit(struct worker *w, struct request *r, struct worker_event 
     return 0;
 }
 
-static const struct request_kind LOAD = {serve_load}, REPLY = {serve_reply}, CLEAR = {serve_clear}, SAVE = {serve_save},
+static const struct request_kind LOAD = {serve_load}, REPLY = {serve_reply}, CLEAR = {serve_clear}, PARK = {serve_park}, SAVE = {serve_save},
                                  RESTORE = {serve_restore}, LIMIT = {serve_limit};
 
 static void request_free(struct request *r) {
@@ -393,7 +404,13 @@ uint64_t worker_reply(struct worker *w, const struct worker_turn *t) {
 
 uint64_t worker_clear(struct worker *w) { return ask(w, &CLEAR, request_new(NULL)); }
 uint64_t worker_save(struct worker *w, const char *path) { return ask(w, &SAVE, request_new(path)); }
-uint64_t worker_restore(struct worker *w, const char *path) { return ask(w, &RESTORE, request_new(path)); }
+uint64_t worker_park(struct worker *w) { return ask(w, &PARK, request_new(NULL)); }
+
+uint64_t worker_restore(struct worker *w, const char *path, uint64_t conversation) {
+    struct request *r = request_new(path);
+    if (r) r->conversation = conversation;
+    return ask(w, &RESTORE, r);
+}
 
 uint64_t worker_set_limit(struct worker *w, enum worker_limit what, int64_t value) {
     struct request *r = request_new(NULL);

@@ -58,6 +58,7 @@ struct worker_result {
 struct worker_turn {
     const struct chat_message *message; size_t n_messages; /* an `open` last one is continued; else a reply is opened */
     struct sample_params sampling;
+    uint64_t conversation;                                 /* see reply_request */
     int64_t n_max;                                         /* most tokens; -1: no limit */
     const char *const *stop; size_t n_stop;
     /* The gate: called on the engine thread before anything is computed, waits until the user's message is on the disk. Not 0:
@@ -83,9 +84,12 @@ const struct err *worker_event_error(const struct worker_event *ev);
 /* Requests. Each returns its number, counted from 1, or 0 where it was refused at once (no memory, or too many waiting). */
 uint64_t worker_load(struct worker *w, const char *model_path, const struct session_options *o); /* closes what was open, opens model and session */
 uint64_t worker_reply(struct worker *w, const struct worker_turn *t);
-uint64_t worker_clear(struct worker *w);                         /* another conversation */
+uint64_t worker_clear(struct worker *w);                         /* the conversation was emptied */
+uint64_t worker_park(struct worker *w);                          /* another conversation */
 uint64_t worker_save(struct worker *w, const char *path);        /* the session's snapshot: DONE has bytes and us */
-uint64_t worker_restore(struct worker *w, const char *path);     /* ERROR: refused, the cache is as it was and the transcript is read again */
+/* After worker_park: takes the conversation up where the session holds it ready, else from the snapshot at path (NULL: there is none). ERROR: ERR_FAILED where
+ * there is neither, else refused; the cache is as it was and the transcript is read again. */
+uint64_t worker_restore(struct worker *w, const char *path, uint64_t conversation);
 enum worker_limit { WORKER_SET_EVICT, WORKER_SET_BOUND, WORKER_GROW_TO, WORKER_SHRINK };
 uint64_t worker_set_limit(struct worker *w, enum worker_limit what, int64_t value); /* value: enum kv_evict, cells, cells, nothing */
 

@@ -15,6 +15,8 @@ SETTING(SET_EVICT, "context.evict", "--evict", SETTING_CHOICE, "MODE", 0, 0, "sh
 SETTING(SET_EVICT_FREE, "context.evict_free", "--evict-free", SETTING_REAL, "SHARE", 0.01, 1, NULL, "0.5", "Context", "share of what is not kept that a shift frees")
 SETTING(SET_KEEP, "context.keep", "--keep", SETTING_FORM, "TOKENS", 0, 1073741824, "system N", "system", "Context", "first tokens that never leave the context")
 SETTING(SET_BUDGET, "context.budget", "--budget", SETTING_SIZE, "SIZE", 0, 0, NULL, "auto", "Context", "most memory for the cache")
+SETTING(SET_CACHE_RAM, "context.cache_ram", "--cache-ram", SETTING_SIZE, "SIZE", 0, 0, NULL, "auto", "Context", "most memory for conversations held ready beside the open one; 0: none, auto: an eighth of the budget")
+SETTING(SET_CACHE_TOKENS, "context.cache_tokens", "--cache-tokens", SETTING_INT, "N", 0, 1073741824, NULL, "0", "Context", "most tokens of them; 0: as many as fit")
 SETTING(SET_TYPE_K, "context.type_k", "-ctk --cache-type-k", SETTING_CHOICE, "TYPE", 0, 0, "f16 f32 bf16 q8_0 q4_0 q4_1 q5_0 q5_1 iq4_nl", "f16", "Context", "type of the cached keys")
 SETTING(SET_TYPE_V, "context.type_v", "-ctv --cache-type-v", SETTING_CHOICE, "TYPE", 0, 0, "f16 f32 bf16 q8_0 q4_0 q4_1 q5_0 q5_1 iq4_nl", "f16", "Context", "type of the cached values")
 

@@ -27,7 +27,9 @@
 
 #define KV_BLOCK 256u         /* cells in a block */
 #define KV_MIN_BOUND 32u      /* the least bound */
-#define KV_MAX_SEQS 64        /* sequences a cache can hold */
+#define KV_MAX_SEQS 64        /* sequences a cache can hold, with what the prompt cache has */
+#define KV_MAX_CELLS (1u << 31)
+#define KV_PROMPT_AUTO UINT64_MAX /* prompt cache: an eighth of the budget, or of what the machine has left at opening */
 
 /* ---- rope: how keys are turned ------------------------------------------------------------------------------- */
 
@@ -70,6 +72,9 @@ struct kv_config {
     uint64_t budget_bytes; /* most bytes the cache may commit; 0: what the machine and its limits leave */
     uint64_t weight_bytes; /* resident weights, which must not be pushed out */
 
+    uint64_t prompt_bytes; /* most bytes of cells that the prompt cache may hold; 0: there is none; KV_PROMPT_AUTO */
+    uint32_t prompt_tokens; /* and most tokens; 0: as many as fit */
+
     enum kv_evict evict;
     uint32_t keep;         /* first cells that never leave when the prompt names no kept part (slide: at least 4 are kept) */
     double evict_free;     /* share of what is not kept that a shift frees, 0 < x <= 1; 0: a half */
@@ -102,6 +107,7 @@ struct kv_prompt {
     const int32_t *token; size_t n_tokens; /* the whole conversation, also what has left the context */
     size_t n_keep;                         /* its first tokens that never leave: BOS and the system prompt */
     const struct kv_turn *turn; size_t n_turns;
+    uint64_t conversation; /* whose tokens they are: cells that saw what has left match only in their own one */
 };
 struct kv_range { size_t first, n; };
 
@@ -215,7 +221,24 @@ void kv_clear(struct kv *c, bool data);   /* gives back what was not there at op
 int kv_acquire(struct kv *c);            /* leases a vacant, clean sequence id, or -1 */
 void kv_release(struct kv *c, int seq);  /* strips and gives it back */
 void kv_retain(struct kv *c, int seq);   /* strips and gives back all others; seq < 0: all */
-size_t kv_available(const struct kv *c);
+size_t kv_available(const struct kv *c);  /* with what the prompt cache would make free */
+
+/* ---- the prompt cache ----------------------------------------------------------------------------------------- */
+/* Conversations that are not live are parked: their cells stay where they are, in the same pool, which is the bound and the prompt cache's
+ * limit. They count against that limit (also those that a live sequence shares), which holds always: an entry that is larger is not
+ * made, and the least recently used ones make way. They are the first to go when memory is short. */
+
+/* To be called before kv_sync: gives seq the best there is for the prompt. sim is the common beginning as a share of the prompt, f_keep as a
+ * share of what is cached. The entry of which at least a quarter is of use and which beats seq on both counts is taken, and they
+ * change places; else seq is parked where less than half of it is of use, and the entry with the longest common beginning lends its cells,
+ * uncopied, where that is longer. Entries that are the beginning of a new one are dropped. No failure: what cannot be had is computed. */
+void kv_prompt_choose(struct kv *c, int seq, const struct kv_prompt *p);
+/* The leased sequence that has the largest share of the prompt, more than a tenth; -1: none. */
+int kv_prompt_pick(const struct kv *c, const struct kv_prompt *p);
+/* Parks what seq holds, where the limit allows it; seq is empty then, and stays leased. */
+void kv_prompt_park(struct kv *c, int seq);
+/* seq, which is empty, takes up what was last parked of the conversation (not 0). false: nothing is. */
+bool kv_prompt_resume(struct kv *c, int seq, uint64_t conversation);
 
 /* ---- limits at run time -------------------------------------------------------------------------------------- */
 
@@ -226,7 +249,8 @@ void kv_shrink(struct kv *c);                                  /* gives back eve
 
 /* ---- what happened, and how things stand --------------------------------------------------------------------- */
 
-enum kv_event_kind { KV_EVENT_GROW, KV_EVENT_SHRINK, KV_EVENT_EVICT, KV_EVENT_REFUSED, KV_EVENT_MODE /* another one than asked for */ };
+enum kv_event_kind { KV_EVENT_GROW, KV_EVENT_SHRINK, KV_EVENT_EVICT, KV_EVENT_REFUSED, KV_EVENT_MODE /* another one than asked for */,
+                     KV_EVENT_FORGET /* an entry of the prompt cache of evicted_tokens, for want of memory */ };
 struct kv_event {
     enum kv_event_kind kind;
     uint64_t n;                  /* number of this event, from 1 */
@@ -241,12 +265,9 @@ struct kv_event {
 size_t kv_events(const struct kv *c, uint64_t after, struct kv_event *ev, size_t max);
 
 struct kv_stats {
-    uint32_t used, committed, reserved, bound;   /* cells; used counts cells that some sequence owns, committed those of the bound alone */
+    uint32_t used, committed, reserved, bound;   /* cells; used counts cells that some live sequence owns, committed those of the bound alone */
     uint64_t used_bytes, committed_bytes, reserved_bytes, cell_bytes, block_bytes;
-    uint64_t touched_bytes;                      /* committed bytes that take physical memory: written to, or spare */
-    uint32_t spare;                              /* cells, in whole blocks, whose memory was taken before a token needs it; also of a block behind the committed ones */
-    uint64_t spare_bytes;
-    uint64_t copied_bytes;                       /* that growing has copied: 0 wherever the bound's addresses could be reserved */
+    uint64_t touched_bytes;                      /* committed bytes that were ever written */
     uint32_t n_grow, n_shrink;
     uint64_t evicted_tokens, evicted_turns;
     uint64_t room_bytes;                         /* what the cache may still take */
@@ -254,6 +275,8 @@ struct kv_stats {
     enum kv_grow grow;
     enum kv_evict evict;                         /* as it is carried out: see cannot_shift */
     uint32_t n_runs, n_offsets;                  /* of sequence 0 */
+    uint32_t n_parked, parked_cells;             /* entries of the prompt cache; cells that they own, also together with live sequences */
+    uint64_t parked_bytes, parked_limit_bytes;   /* of those cells, and the most there may be */
 };
 void kv_get_stats(struct kv *c, struct kv_stats *s);
 

@@ -82,6 +82,19 @@ static int check_config(const struct kv_config *g, struct err *e) {
     return rc ? rc : check_type(g->type_v, g->head_dim_v, "values", e);
 }
 
+/* Addresses for bound and prompt cache; where those are too many, there is no prompt cache. */
+static int open_arena(struct kv *c) {
+    size_t bytes = c->layout.block_bytes;
+    int rc = kv_arena_open(&c->arena, bytes, kv_blocks((uint64_t)c->config.bound + c->parked_cells), true);
+    if (c->parked_cells && (rc || !c->arena.reserved_bytes)) {
+        kv_arena_close(&c->arena);
+        c->parked_cells = 0;
+        rc = kv_arena_open(&c->arena, bytes, kv_blocks(c->config.bound), true);
+    }
+    c->budget.reserved = c->arena.reserved_bytes > 0;
+    return rc;
+}
+
 int kv_open(struct kv **out, const struct kv_config *g, struct err *e) {
     *out = NULL;
     int rc = check_config(g, e);
@@ -99,17 +112,15 @@ int kv_open(struct kv **out, const struct kv_config *g, struct err *e) {
         goto out;
     }
     c->cell_bytes = c->layout.layer_bytes * g->n_layers / KV_BLOCK;
-    if (kv_arena_open(&c->arena, c->layout.block_bytes, kv_blocks(g->bound), KV_ARENA_RESERVE)) {
+    c->budget = (struct kv_budget){
+        .budget_bytes = g->budget_bytes, .weight_bytes = g->weight_bytes, .reserved = true, .root = ""};
+    kv_prompt_set_limit(c);
+    if (open_arena(c)) {
         rc = err_set(e, ERR_MEMORY, "no address space holds a cache of %u cells of %zu bytes", g->bound, c->cell_bytes);
         goto out;
     }
-    c->budget = (struct kv_budget){.budget_bytes = g->budget_bytes,
-                                   .weight_bytes = g->weight_bytes,
-                                   .reserved = c->arena.reserved_bytes > 0,
-                                   .root = ""};
     rc = kv_growth_make(c, g->grow == KV_GROW_FIXED ? g->bound : c->config.start, false, "opened", e);
     if (!rc) rc = kv_set_evict(c, g->evict, e);
-    if (!rc) kv_spare_open(c);
 out:
     if (rc) {
         kv_close(c);
@@ -121,7 +132,6 @@ out:
 
 void kv_close(struct kv *c) {
     if (!c) return;
-    kv_prefault_close(c->prefault);
     for (int s = 0; s < KV_MAX_SEQS; s++) kv_seq_free(&c->seq[s]);
     kv_cells_free(&c->cells);
     kv_arena_close(&c->arena);
@@ -145,27 +155,29 @@ const struct kv_layout *kv_get_layout(const struct kv *c) {
 
 /* ---- a micro-batch ---- */
 
+/* Sees to it that n more cells are committed, or as many as the bound allows. */
+static int grow_for(struct kv *c, uint32_t n, struct err *e) {
+    uint64_t need = (uint64_t)c->cells.used + n;
+    uint32_t to = need < kv_pool(c) ? (uint32_t)need : kv_pool(c);
+    if (to <= c->cells.n) return 0;
+    if (c->refused_us && kv_now_us() - c->refused_us < KV_RETRY_US)
+        return err_set(e, ERR_MEMORY, "no memory for more than %u cells", c->cells.n);
+    return kv_growth_make(c, to, false, "full", e);
+}
+
 /* Room for n more cells of seq: by growing, or else by evicting. plan: see kv_evict_make_room. */
 static int make_room(struct kv *c, int seq, uint32_t n, struct kv_plan *plan, struct err *e) {
-    kv_growth_drop_entries(c, n);
-    uint32_t bound = c->config.bound, limit = bound;
+    int rc = grow_for(c, n, e);
+    while (rc && kv_prompt_drop_oldest(c)) rc = grow_for(c, n, e);
     uint64_t need = (uint64_t)c->cells.used + n;
-    uint32_t to = need < bound ? (uint32_t)need : bound;
-    int rc = 0;
-    if (to > c->cells.n) {
-        if (c->refused_us && kv_now_us() - c->refused_us < KV_RETRY_US)
-            rc = err_set(e, ERR_MEMORY, "no memory for more than %u cells", c->cells.n);
-        else
-            rc = kv_growth_make(c, to, false, "full", e);
-        if (rc) limit = c->cells.n;
-    }
+    uint32_t limit = rc ? c->cells.n : kv_pool(c);
     if (need <= limit) return 0;
     if (rc && c->config.evict == KV_EVICT_STOP) return rc;
     struct err why = {0};
     int code = kv_evict_make_room(c, seq, n, limit, plan, &why);
     if (code && rc) return rc; /* what is in the way is the memory */
     if (code) return err_set(e, code, "%s", why.text);
-    if (c->arena.n_blocks > kv_blocks(bound)) kv_growth_shrink(c, kv_blocks(bound), "bound lowered");
+    if (c->arena.n_blocks > kv_blocks(kv_pool(c))) kv_growth_shrink(c, kv_blocks(kv_pool(c)), "bound lowered");
     kv_seq_reserve(&c->seq[seq], c->cells.n,
                    c->seq[seq].n_tokens + c->cells.n); /* now, so that no token to come has to */
     return 0;
@@ -222,7 +234,7 @@ int kv_begin(struct kv *c, int seq, const int32_t *token, uint32_t n, size_t fir
     if (kv_seq_reserve(s, c->cells.n, index + n > c->cells.n ? index + n : c->cells.n))
         return err_set(e, ERR_MEMORY, "no memory to remember %zu tokens", index + n);
     memcpy(s->token + index, token, n * sizeof *token);
-    uint32_t limit = c->cells.n < c->config.bound ? c->cells.n : c->config.bound;
+    uint32_t limit = kv_usable(c);
     if (!kv_cells_find(&c->cells, limit, n, r->cell))
         return err_set(e, ERR_MEMORY, "no %u free cells among %u", n, limit);
     r->on = true;
@@ -246,7 +258,6 @@ void kv_finish(struct kv *c, struct kv_batch *b) {
     }
     s->n_tokens = r->index + r->n;
     r->on = false;
-    kv_spare_follow(c, r->cell[r->n - 1]);
     *b = (struct kv_batch){0};
     kv_stats_publish(c);
 }

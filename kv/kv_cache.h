@@ -8,17 +8,12 @@
 #include "kv/kv_arena.h"
 #include "kv/kv_budget.h"
 #include "kv/kv_cells.h"
-#include "kv/kv_prefault.h"
 #include "kv/kv_seq.h"
 
 #define KV_MAX_HEAD 1024u /* numbers of a head whose keys are turned */
 #define KV_RETRY_US                                                                                                    \
     1000000u          /* a refused growth is not asked for again within it: a token must not wait for a refusal */
-#define KV_HOLD_US 60000000u /* what was given back and taken again within it is not given back once more */
 #define KV_EVENTS 256 /* kept for kv_events */
-
-/* What physical memory a block takes. */
-enum { KV_UNTOUCHED, KV_WRITTEN, KV_PREFAULTED };
 
 struct kv_event_log {
     struct kv_event event[KV_EVENTS]; /* event number n lies at (n - 1) % KV_EVENTS */
@@ -47,24 +42,15 @@ struct kv {
     size_t cell_bytes;
     struct kv_arena arena;
     struct kv_cells cells; /* as many as the committed blocks have */
-    uint8_t *touched;      /* [blocks] whether anything was ever written there, or its pages taken all the same */
-    uint32_t n_touched, n_prefaulted; /* the first counts both */
-    struct kv_prefault *prefault;     /* NULL: the system offers none */
-    uint32_t ahead;                   /* the block that it was last asked for, */
-    size_t ahead_bytes;               /* and what of it had to be committed */
-    uint64_t ahead_short_us;          /* when the budget last left no room for one; 0: never */
-    uint32_t cut_from;                /* blocks before a shrink that nobody asked for; 0: none since the last growth */
-    uint64_t cut_us;                  /* when it was */
-    uint32_t hold;                    /* blocks that were needed again after such a shrink, */
-    uint64_t hold_us;                 /* and when */
-    /* Set by the prompt cache: drops its least recently used entry and tells of it by an event; false: it has none.
-     * What is short gets this before anything else is tried. NULL: there is no prompt cache. */
-    bool (*drop_entry)(struct kv *c);
+    uint8_t *touched;      /* [blocks] whether anything was ever written there */
+    uint32_t n_touched;
     uint64_t *written;      /* [blocks] the clock when a cell of it was last written */
     uint64_t clock;         /* saves and loads, from 1 */
     struct kv_saved *saved; /* what stands in which file: see kv_saved.h */
     struct kv_seq seq[KV_MAX_SEQS];
     struct kv_running running;
+    uint32_t parked_cells; /* most that the prompt cache may own */
+    uint64_t n_uses;       /* of its entries, so far */
 
     struct kv_span *span;   /* [cells.n] of kv_get_view */
     int64_t *offset;        /* [cells.n] */
@@ -88,58 +74,41 @@ static inline uint32_t kv_blocks(uint64_t cells) {
     return (uint32_t)((cells + KV_BLOCK - 1) / KV_BLOCK);
 }
 
+/* Cells that may have an owner now: the bound's, and those of entries of the prompt cache alone. */
+static inline uint32_t kv_pool(const struct kv *c) {
+    return c->config.bound + c->cells.n_resting;
+}
+/* The same, of those that are committed. */
+static inline uint32_t kv_usable(const struct kv *c) {
+    return c->cells.n < kv_pool(c) ? c->cells.n : kv_pool(c);
+}
+
 /* Notes that the cell's block is written to: before or after each change of stored bytes, always, or a save will think
  * that they stand in the file. */
 static inline void kv_touch(struct kv *c, uint32_t cell) {
     uint32_t block = cell / KV_BLOCK;
     c->n_touched += !c->touched[block];
-    c->n_prefaulted -= c->touched[block] == KV_PREFAULTED;
-    c->touched[block] = KV_WRITTEN;
+    c->touched[block] = 1;
     c->written[block] = c->clock;
 }
 
-/* Notes that the block's pages have been given back. */
-static inline void kv_untouch(struct kv *c, uint32_t block) {
-    c->n_touched -= c->touched[block] != KV_UNTOUCHED;
-    c->n_prefaulted -= c->touched[block] == KV_PREFAULTED;
-    c->touched[block] = KV_UNTOUCHED;
-}
-
-/* Committed bytes that take physical memory. */
-static inline uint64_t kv_touched_bytes(const struct kv *c) {
-    return ((uint64_t)c->n_touched + c->arena.n_spare) * c->layout.block_bytes;
-}
-
 /* kv_growth */
-/* Sees to it that the arena holds at least that many cells (<= bound), by the policy's steps, or by less where memory is
- * short; exact: no more than that. ERR_MEMORY: refused, with everything as it was. */
+/* Sees to it that the arena holds at least that many cells (<= kv_pool), by the policy's steps; exact: no more than that.
+ * ERR_MEMORY: refused, with everything as it was. */
 int kv_growth_make(struct kv *c, uint32_t cells, bool exact, const char *reason, struct err *e);
 /* Cells that the arena would hold after growing for `cells`, by the policy alone. */
 uint32_t kv_growth_target(const struct kv *c, uint32_t cells);
-/* Cells that the arena holds or could hold with the memory there is, at most the bound. Reads files: not for every
+/* Cells that the arena holds or could hold with the memory there is, at most kv_pool. Reads files: not for every
  * token. */
 uint32_t kv_growth_reach(const struct kv *c);
 /* Room left now. */
 struct kv_room kv_growth_room(const struct kv *c);
-/* Where memory is short of a whole step, drops entries of the prompt cache, until n more cells find room in what there is, or
- * the step fits, or no entry is left. */
-void kv_growth_drop_entries(struct kv *c, uint64_t n);
-/* Gives back wholly free blocks and the spare one: those behind the last cell in use, but not below floor blocks, are uncommitted; the
+/* Gives back wholly free blocks: those behind the last cell in use, but not below floor blocks, are uncommitted; the
  * pages of those in the middle are returned. */
 void kv_growth_shrink(struct kv *c, uint32_t floor, const char *reason);
 /* The same, but only where it is worth it, so that memory does not go back and forth; soon: cells about to be needed.
  */
 void kv_growth_settle(struct kv *c, uint32_t soon, const char *reason);
-
-/* kv_spare */
-void kv_spare_open(struct kv *c);
-/* To be called for each batch, with its last cell: collects what has been prefaulted, and asks for the next block where the cell stands in
- * the second half of its own. Neither waits nor allocates. */
-void kv_spare_follow(struct kv *c, uint32_t cell);
-/* Nothing is under way any more: to be called before memory is mapped or unmapped. */
-void kv_spare_rest(struct kv *c);
-/* Blocks [from, from + n) were spare and belong to the cache now. */
-void kv_spare_take_over(struct kv *c, uint32_t from, uint32_t n);
 
 /* kv_events */
 uint64_t kv_now_us(void);
@@ -147,6 +116,7 @@ void kv_event_size(struct kv *c, enum kv_event_kind kind, uint32_t blocks_before
                    uint64_t since_us, const char *reason);
 void kv_event_evict(struct kv *c, size_t tokens, size_t turns, bool slid, uint64_t since_us, const char *reason);
 void kv_event_mode(struct kv *c, const char *reason);
+void kv_event_forget(struct kv *c, size_t tokens, uint64_t since_us, const char *reason);
 void kv_stats_publish(struct kv *c);
 
 /* kv_evict */
@@ -187,5 +157,15 @@ int kv_todo_reserve(struct kv_todo *t, size_t n); /* room for that many ranges; 
 void kv_todo_make(struct kv_todo *t, const struct kv_seq *s, size_t from, size_t end, struct kv_plan *plan);
 /* Disowns what seq holds from the token index on. What has left, also behind it, stays so; nothing fails. */
 void kv_rewind(struct kv *c, int seq, size_t index);
+
+/* kv_prompt */
+/* Tokens of the prompt, from the first on, that the sequence knows and that are good for its conversation. */
+size_t kv_prompt_common(const struct kv *c, int seq, const struct kv_prompt *p);
+bool kv_prompt_drop_oldest(struct kv *c); /* because memory is short; false: there is no entry */
+void kv_prompt_drop_all(struct kv *c);
+/* Drops entries, the oldest first, while the memory there is does not reach for so many cells in use. */
+void kv_prompt_yield(struct kv *c, uint64_t cells);
+void kv_prompt_set_limit(struct kv *c); /* from the configuration, at opening */
+void kv_prompt_count(const struct kv *c, struct kv_stats *s);
 
 #endif

@@ -22,16 +22,25 @@ void kv_cells_free(struct kv_cells *t) {
     memset(t, 0, sizeof *t);
 }
 
+static uint32_t several(uint64_t owner) {
+    return (owner & (owner - 1)) != 0;
+}
+
+static void set_owner(struct kv_cells *t, uint32_t cell, uint64_t now) {
+    uint64_t was = t->owner[cell], p = t->parked;
+    t->used += (uint32_t)(now != 0) - (uint32_t)(was != 0);
+    t->n_shared += several(now) - several(was);
+    t->owner[cell] = now;
+    if (!((was | now) & p)) return;
+    t->n_parked += (uint32_t)((now & p) != 0) - (uint32_t)((was & p) != 0);
+    t->n_resting += (uint32_t)(now && !(now & ~p)) - (uint32_t)(was && !(was & ~p));
+}
+
 void kv_cells_own(struct kv_cells *t, uint32_t cell, uint32_t n, int seq) {
     uint64_t bit = (uint64_t)1 << seq;
     for (uint32_t i = cell; i < cell + n; i++) {
-        uint64_t was = t->owner[i];
-        assert(!(was & bit));
-        if (!was)
-            t->used++;
-        else if (!(was & (was - 1)))
-            t->n_shared++;
-        t->owner[i] = was | bit;
+        assert(!(t->owner[i] & bit));
+        set_owner(t, i, t->owner[i] | bit);
     }
 }
 
@@ -39,19 +48,20 @@ void kv_cells_disown(struct kv_cells *t, uint32_t cell, uint32_t n, int seq) {
     uint64_t bit = (uint64_t)1 << seq;
     for (uint32_t i = cell; i < cell + n; i++) {
         assert(t->owner[i] & bit);
-        uint64_t left = t->owner[i] & ~bit;
-        if (!left)
-            t->used--;
-        else if (!(left & (left - 1)))
-            t->n_shared--;
-        t->owner[i] = left;
+        set_owner(t, i, t->owner[i] & ~bit);
     }
+}
+
+uint32_t kv_cells_count_shared(const struct kv_cells *t, uint32_t cell, uint32_t n) {
+    uint32_t count = 0;
+    for (uint32_t i = cell; t->n_shared && i < cell + n; i++) count += several(t->owner[i]);
+    return count;
 }
 
 uint32_t kv_cells_count_sole(const struct kv_cells *t, uint32_t cell, uint32_t n) {
     if (t->n_shared == 0) return n;
     uint32_t count = 0;
-    for (uint32_t i = cell; i < cell + n; i++) count += !(t->owner[i] & (t->owner[i] - 1));
+    for (uint32_t i = cell; i < cell + n; i++) count += !several(t->owner[i] & ~t->parked);
     return count;
 }
 

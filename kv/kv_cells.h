@@ -10,6 +10,9 @@ struct kv_cells {
     uint32_t n;        /* cells of the committed blocks */
     uint32_t used;     /* cells with an owner */
     uint32_t n_shared; /* cells with several */
+    uint64_t parked;   /* the sequences that are entries of the prompt cache; changed only where they own nothing */
+    uint32_t n_parked; /* cells that such a one owns */
+    uint32_t n_resting; /* and nobody else */
     uint32_t hint;     /* where the search for a free cell starts */
 };
 
@@ -18,7 +21,9 @@ void kv_cells_free(struct kv_cells *t);
 
 void kv_cells_own(struct kv_cells *t, uint32_t cell, uint32_t n, int seq);
 void kv_cells_disown(struct kv_cells *t, uint32_t cell, uint32_t n, int seq); /* a cell without owner is free */
-/* Cells of [cell, cell + n) that no other sequence owns. */
+/* Cells of [cell, cell + n) with several owners. */
+uint32_t kv_cells_count_shared(const struct kv_cells *t, uint32_t cell, uint32_t n);
+/* Cells of [cell, cell + n), a live sequence's, that no other live one owns. */
 uint32_t kv_cells_count_sole(const struct kv_cells *t, uint32_t cell, uint32_t n);
 /* Fills out with n free cells below limit, from the hint on, wrapping; false, with nothing changed, where fewer are
  * free. They stay free until they are owned. */

@@ -55,6 +55,10 @@ void kv_event_mode(struct kv *c, const char *reason) {
     add(c, KV_EVENT_MODE, kv_now_us(), reason);
 }
 
+void kv_event_forget(struct kv *c, size_t tokens, uint64_t since_us, const char *reason) {
+    add(c, KV_EVENT_FORGET, since_us, reason)->evicted_tokens = (uint32_t)tokens;
+}
+
 size_t kv_events(const struct kv *c, uint64_t after, struct kv_event *ev, size_t max) {
     uint64_t oldest = c->log.n > KV_EVENTS ? c->log.n - KV_EVENTS : 0;
     if (after < oldest) after = oldest;
@@ -71,20 +75,18 @@ static uint32_t count_offsets(const struct kv_seq *s) {
 
 void kv_stats_publish(struct kv *c) {
     uint64_t cap = c->arena.cap_blocks;
+    uint32_t used = c->cells.used - c->cells.n_resting;
     struct kv_stats s = {
-        .used = c->cells.used,
+        .used = used,
         .committed = usable(c, c->cells.n),
         .reserved = (uint32_t)cap * KV_BLOCK,
         .bound = c->config.bound,
-        .used_bytes = (uint64_t)c->cells.used * c->cell_bytes,
+        .used_bytes = (uint64_t)used * c->cell_bytes,
         .committed_bytes = c->arena.committed_bytes,
         .reserved_bytes = c->arena.reserved_bytes,
         .cell_bytes = c->cell_bytes,
         .block_bytes = c->layout.block_bytes,
-        .touched_bytes = kv_touched_bytes(c),
-        .spare = (c->n_prefaulted + c->arena.n_spare) * KV_BLOCK,
-        .spare_bytes = (uint64_t)(c->n_prefaulted + c->arena.n_spare) * c->layout.block_bytes,
-        .copied_bytes = c->arena.copied_bytes,
+        .touched_bytes = (uint64_t)c->n_touched * c->layout.block_bytes,
         .n_grow = c->log.n_grow,
         .n_shrink = c->log.n_shrink,
         .evicted_tokens = c->log.evicted_tokens,
@@ -94,6 +96,7 @@ void kv_stats_publish(struct kv *c) {
         .n_runs = (uint32_t)c->seq[0].n_runs,
         .n_offsets = count_offsets(&c->seq[0]),
     };
+    kv_prompt_count(c, &s);
     pthread_mutex_lock(&c->lock);
     s.room_bytes = c->stats.room_bytes;
     s.room_limit = c->stats.room_limit;
@@ -111,7 +114,7 @@ void kv_get_stats(struct kv *c, struct kv_stats *s) {
     pthread_mutex_unlock(&c->lock);
     if (!stale) return;
     struct kv_room room = kv_budget_room(&c->budget, s->committed_bytes, s->touched_bytes);
-    uint64_t bound_bytes = (uint64_t)kv_blocks(s->bound) * s->block_bytes;
+    uint64_t bound_bytes = (uint64_t)kv_blocks((uint64_t)s->bound + s->parked_cells) * s->block_bytes;
     uint64_t to_bound = bound_bytes > s->committed_bytes ? bound_bytes - s->committed_bytes : 0;
     if (to_bound < room.bytes) room = (struct kv_room){to_bound, "bound"};
     pthread_mutex_lock(&c->lock);

@@ -277,7 +277,7 @@ int kv_evict_make_room(struct kv *c, int seq, uint32_t n, uint32_t limit, struct
 }
 
 size_t kv_batch_room(const struct kv *c, int seq) {
-    struct kv_ask a = ask_for(c, seq, 0, c->config.bound);
+    struct kv_ask a = ask_for(c, seq, 0, kv_pool(c));
     size_t stays = cost(c, &a, 0, a.end);
     if (mode_of(c)->plan != plan_stop) {
         stays = cost(c, &a, 0, a.n_keep < a.end ? a.n_keep : a.end);

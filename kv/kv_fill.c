@@ -57,7 +57,7 @@ int kv_fill_random(struct kv *c, int seq, uint32_t n, uint64_t seed, struct err 
     static const int32_t token[CHUNK];
     uint64_t random = seed * 2 + 1;
     kv_seq_rm(c, seq, -1, -1);
-    if ((uint64_t)c->cells.used + n > c->config.bound)
+    if ((uint64_t)c->cells.used + n > kv_pool(c))
         return err_set(e, ERR_USAGE, "%u cells do not fit into the bound of %u", n, c->config.bound);
     int rc = kv_growth_make(c, c->cells.used + n, false, "full", e);
     for (uint32_t done = 0; done < n && !rc;) {

@@ -16,7 +16,7 @@
 #include "config/hash.h"
 
 static uint32_t cell_limit(const struct kv *c) {
-    return c->cells.n < c->config.bound ? c->cells.n : c->config.bound;
+    return kv_usable(c);
 }
 
 /* One more than the last cell of a mask. */
@@ -79,9 +79,11 @@ static int find_room(struct kv_load *l, struct kv *c, struct err *e) {
     if (!l->scratch || !l->cell || !l->first || !l->target) goto no_memory;
     for (uint32_t i = 0, n = 0; i < l->n_runs; n += l->run[i++].n) l->first[i] = n;
     uint64_t need = (uint64_t)c->cells.used + l->n_cells, blocks = (uint64_t)count_taken(c) + l->n_blocks;
-    uint64_t bound = kv_blocks(c->config.bound);
-    if (blocks > bound) blocks = bound;
-    if (need <= c->config.bound &&
+    kv_prompt_yield(c, need);
+    need = (uint64_t)c->cells.used + l->n_cells;
+    uint64_t pool = kv_blocks(kv_pool(c));
+    if (blocks > pool) blocks = pool;
+    if (need <= kv_pool(c) &&
         (!kv_growth_make(c, (uint32_t)blocks * KV_BLOCK, false, "snapshot", NULL) ||
          !kv_growth_make(c, (uint32_t)need, false, "snapshot", NULL)) &&
         place(l, c))
@@ -140,7 +142,7 @@ static int read_blocks(struct kv_load *l, struct kv *c, struct err *e) {
 /* The sequence's own cells count as free, since it is about to be stripped. */
 static int prepare(struct kv_load *l, struct kv *c, int seq, struct err *e) {
     size_t others = kv_evict_others(c, seq);
-    if (others + l->n_cells > c->config.bound)
+    if (others + l->n_cells > kv_pool(c))
         return err_set(e, ERR_FILE, "it needs %u cells beside the %zu that are in use; the bound is %u", l->n_cells,
                        others, c->config.bound);
     int rc = kv_growth_make(c, (uint32_t)others + l->n_cells, false, "snapshot", e);

@@ -71,10 +71,10 @@ static void work_free(struct work *w) {
 static int work_open(struct kv *c, struct work *w, size_t from, size_t to, const struct kv_seq *s, struct err *e) {
     for (size_t i = from; i < to; i++) {
         w->n += s->run[i].n;
-        w->n_shared += s->run[i].n - kv_cells_count_sole(&c->cells, s->run[i].cell, s->run[i].n);
+        w->n_shared += kv_cells_count_shared(&c->cells, s->run[i].cell, s->run[i].n);
     }
     uint64_t need = (uint64_t)c->cells.used + w->n_shared;
-    if (need > c->config.bound)
+    if (need > kv_pool(c))
         return err_set(e, ERR_MEMORY, "%u shared cells must be copied and %u are in use; the bound is %u", w->n_shared,
                        c->cells.used, c->config.bound);
     int rc = kv_growth_make(c, (uint32_t)need, false, "copies", e);
@@ -82,7 +82,7 @@ static int work_open(struct kv *c, struct work *w, size_t from, size_t to, const
     w->run = malloc((w->n + 1) * sizeof *w->run);
     w->fresh = malloc((w->n_shared + 1) * sizeof *w->fresh);
     w->cs = malloc((c->config.rope.n_rot + 1) * sizeof *w->cs);
-    uint32_t limit = c->cells.n < c->config.bound ? c->cells.n : c->config.bound;
+    uint32_t limit = kv_usable(c);
     if (!w->run || !w->fresh || !w->cs || !kv_cells_find(&c->cells, limit, w->n_shared, w->fresh))
         return err_set(e, ERR_MEMORY, "no memory to move %u cells", w->n);
     return 0;
@@ -104,7 +104,7 @@ static void move_run(struct kv *c, int seq, struct work *w, const struct kv_run 
     for (uint32_t k = 0; k < r->n; k++) {
         int64_t pos = kv_run_first(r) + k, by = moved(m, pos) - pos;
         uint32_t cell = r->cell + k;
-        if (!kv_cells_count_sole(&c->cells, cell, 1)) {
+        if (kv_cells_count_shared(&c->cells, cell, 1)) {
             uint32_t to = w->fresh[w->used++];
             copy_cell(c, cell, to);
             kv_cells_disown(&c->cells, cell, 1, seq);
@@ -217,6 +217,7 @@ int kv_seq_cp(struct kv *c, int src, int dst, int64_t p0, int64_t p1, struct err
     }
     z->n_keep = a->n_keep;
     z->moved = a->moved;
+    z->conversation = a->conversation;
     z->n_tokens = p1 < 0 ? a->n_tokens : z->run[z->n_runs - 1].index + z->run[z->n_runs - 1].n;
     memcpy(z->token, a->token, z->n_tokens * sizeof *z->token);
     size_t at = 0; /* what is not shared has left, for the copy */

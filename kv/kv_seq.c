@@ -51,6 +51,7 @@ void kv_seq_forget(struct kv_seq *s) {
     s->n_runs = s->n_tokens = s->n_left = s->n_turns = s->n_keep = 0;
     s->n_cells = 0;
     s->moved = false;
+    s->conversation = 0;
 }
 
 int64_t kv_seq_next_pos(const struct kv_seq *s) {

@@ -32,6 +32,8 @@ struct kv_seq {
     size_t n_keep;
     uint32_t n_cells; /* cells in runs */
     bool leased;
+    uint64_t conversation; /* 0: not told */
+    uint64_t used_at;      /* of an entry of the prompt cache: the number of its last use */
     bool moved; /* its positions were changed by hand: none of it is as if computed afresh */
 };
 

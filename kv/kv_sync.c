@@ -27,10 +27,9 @@ static int check_prompt(const struct kv *c, const struct kv_prompt *p, struct er
     return kv_check_keep(c->config.evict, c->config.bound, kv_evict_keep(c, p->n_keep), e);
 }
 
-static size_t common_prefix(const struct kv_seq *s, const struct kv_prompt *p) {
-    size_t n = s->n_tokens < p->n_tokens ? s->n_tokens : p->n_tokens, i = 0;
-    while (i < n && s->token[i] == p->token[i]) i++;
-    return i < p->n_tokens ? i : p->n_tokens - 1; /* one token is always computed: its logits are what is asked for */
+static size_t common_prefix(const struct kv *c, int seq, const struct kv_prompt *p) {
+    size_t n = kv_prompt_common(c, seq, p);
+    return n < p->n_tokens ? n : p->n_tokens - 1; /* one token is always computed: its logits are what is asked for */
 }
 
 /* The range that left from which all must be read again for a prompt that goes on at r, or NULL. A turn makes sense
@@ -63,7 +62,7 @@ static int reserve(struct kv *c, struct kv_seq *s, const struct kv_prompt *p, st
 /* Cells that so many tokens may count on: the bound, or less where memory is short. */
 static uint32_t reach(const struct kv *c, size_t n_tokens) {
     uint64_t most = (uint64_t)n_tokens + c->cells.used + 1;
-    return most > c->cells.n && c->cells.n < c->config.bound ? kv_growth_reach(c) : c->config.bound;
+    return most > c->cells.n && c->cells.n < kv_pool(c) ? kv_growth_reach(c) : kv_pool(c);
 }
 
 void kv_todo_make(struct kv_todo *t, const struct kv_seq *s, size_t from, size_t end, struct kv_plan *plan) {
@@ -94,6 +93,7 @@ static void apply(struct kv *c, const struct kv_ask *a, const struct kv_prompt *
     kv_seq_cut_left(s, a->live_end);
     memcpy(s->token + a->live_end, p->token + a->live_end, (p->n_tokens - a->live_end) * sizeof *p->token);
     s->n_keep = p->n_keep;
+    s->conversation = p->conversation;
     kv_evict_apply(c, a->seq, d);
 }
 
@@ -104,7 +104,9 @@ int kv_sync(struct kv *c, int seq, const struct kv_prompt *p, struct kv_plan *pl
     uint64_t since = kv_now_us();
     int rc = check_prompt(c, p, e);
     if (rc || (rc = reserve(c, s, p, e))) return rc;
-    size_t r = common_prefix(s, p), others = kv_evict_others(c, seq), limit = reach(c, p->n_tokens);
+    size_t r = common_prefix(c, seq, p);
+    kv_prompt_yield(c, (uint64_t)c->cells.used + p->n_tokens - r + kv_evict_reply_cells(c));
+    size_t others = kv_evict_others(c, seq), limit = reach(c, p->n_tokens);
     struct kv_ask a = {.seq = seq,
                        .turn = p->turn,
                        .n_turns = p->n_turns,
@@ -124,7 +126,7 @@ int kv_sync(struct kv *c, int seq, const struct kv_prompt *p, struct kv_plan *pl
         rc = kv_evict_plan(c, &a, &d, e);
     }
     if (rc) {
-        if (rc != ERR_CONTEXT || limit == c->config.bound) return rc;
+        if (rc != ERR_CONTEXT || limit == kv_pool(c)) return rc;
         if (e) e->code = ERR_MEMORY;
         err_prefix(e, "memory is short");
         return ERR_MEMORY;
@@ -145,13 +147,14 @@ int kv_sync(struct kv *c, int seq, const struct kv_prompt *p, struct kv_plan *pl
 int kv_clear_and_reseed(struct kv *c, int seq, size_t sinks, size_t tail, struct kv_plan *plan, struct err *e) {
     assert(!c->running.on && seq >= 0 && seq < KV_MAX_SEQS);
     struct kv_seq *s = &c->seq[seq];
+    kv_prompt_yield(c, (uint64_t)c->cells.used + sinks + tail + kv_evict_reply_cells(c));
     size_t n = s->n_tokens, others = kv_evict_others(c, seq), limit = reach(c, sinks + tail);
     *plan = (struct kv_plan){0};
     uint64_t since = kv_now_us();
     if (sinks > n || tail > n - sinks || sinks + tail == 0)
         return err_set(e, ERR_USAGE, "%zu first and %zu last tokens are not to be had of a sequence of %zu", sinks, tail, n);
     if (others + sinks + tail + kv_evict_reply_cells(c) > limit)
-        return err_set(e, limit == c->config.bound ? ERR_CONTEXT : ERR_MEMORY, "%zu tokens do not fit beside %zu others into %zu cells",
+        return err_set(e, limit == kv_pool(c) ? ERR_CONTEXT : ERR_MEMORY, "%zu tokens do not fit beside %zu others into %zu cells",
                        sinks + tail, others, limit);
     if (kv_seq_reserve(s, c->cells.n, n + c->cells.n) || kv_todo_reserve(&c->todo, 2)) return err_set(e, ERR_MEMORY, "no memory to rebuild a sequence of %zu tokens", n);
     struct kv_range middle = {sinks, n - tail - sinks};

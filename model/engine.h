@@ -103,6 +103,8 @@ struct session_options {
     enum kv_grow grow;
     uint64_t step_bytes; uint32_t step_cells;
     uint64_t budget_bytes;    /* 0: automatic */
+    uint64_t prompt_bytes;    /* most for conversations that are not live; 0: none are held ready; KV_PROMPT_AUTO */
+    uint32_t prompt_tokens;   /* and most tokens of them; 0: as many as fit */
     enum kv_evict evict;
     int64_t keep;             /* -1: the system prompt; else a number of tokens */
     double evict_free;        /* 0: a half */
@@ -136,6 +138,7 @@ struct reply_request {
     const struct sample_params *sampling;
     int64_t n_max;                     /* most tokens; -1: no limit */
     const char *const *stop; size_t n_stop; /* stop strings; not part of the text */
+    uint64_t conversation;             /* whose prompt it is, see struct kv_prompt; 0: that of the reply before */
     bool keep_end_tokens;              /* do not end at end tokens (benchmarks) */
 };
 
@@ -160,7 +163,9 @@ int session_logits(struct session *s, const int32_t *id, size_t n, uint32_t ubat
 /* What the cache remembers of the conversation, for marks in the transcript: token ranges that left. Borrowed until the next call. */
 size_t session_left(const struct session *s, const struct kv_range **ranges);
 
-int session_clear(struct session *s);                 /* another conversation: forget, give blocks back */
+int session_clear(struct session *s);                 /* the conversation is empty now: forget it, give blocks back */
+void session_park(struct session *s);                 /* another one is to come: holds this one ready, where the options allow it */
+bool session_resume(struct session *s, uint64_t conversation); /* after a park: takes up one that is held ready; false: it is not */
 struct kv *session_kv(struct session *s);             /* for /limit, /grow, /evict, /shrink: engine thread */
 
 /* Cache, tokens, sampler and random state to a file and back; see kv_save and kv_load. */

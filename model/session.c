@@ -51,6 +51,8 @@ static int open_cache(struct session *s, struct err *e) {
         .step_cells = o->step_cells,
         .budget_bytes = o->budget_bytes,
         .weight_bytes = s->model->weight_bytes,
+        .prompt_bytes = o->prompt_bytes,
+        .prompt_tokens = o->prompt_tokens,
         .evict = o->evict,
         .keep = o->keep > 0 ? (uint32_t)o->keep : 0,
         .evict_free = o->evict_free,
@@ -120,10 +122,30 @@ size_t session_left(const struct session *s, const struct kv_range **ranges) {
     return kv_left(s->kv, s->seq, ranges);
 }
 
+/* What is held ready of other conversations stays. */
 int session_clear(struct session *s) {
-    kv_clear(s->kv, false);
+    struct kv_stats st;
+    kv_get_stats(s->kv, &st);
+    if (st.n_parked) {
+        kv_seq_rm(s->kv, s->seq, -1, -1);
+        kv_shrink(s->kv);
+    } else {
+        kv_clear(s->kv, false);
+    }
     sampler_reset(s->sampler);
     return 0;
+}
+
+void session_park(struct session *s) {
+    struct kv_stats st;
+    kv_prompt_park(s->kv, s->seq);
+    kv_get_stats(s->kv, &st);
+    if (!st.n_parked) kv_clear(s->kv, false);
+    sampler_reset(s->sampler);
+}
+
+bool session_resume(struct session *s, uint64_t conversation) {
+    return kv_prompt_resume(s->kv, s->seq, conversation);
 }
 
 /* ---- a micro-batch ------------------------------------------------------------------------------------------- */
@@ -364,7 +386,8 @@ static int turn_sync(struct turn *t, struct kv_plan *plan, struct err *e) {
     const struct rendered *p = t->request->prompt;
     size_t n_keep = s->o.keep < 0 ? p->n_keep : (uint64_t)s->o.keep < p->n ? (size_t)s->o.keep : p->n;
     struct kv_prompt prompt = {
-        .token = p->id, .n_tokens = p->n, .n_keep = n_keep, .turn = p->turn, .n_turns = p->n_turns};
+        .token = p->id, .n_tokens = p->n, .n_keep = n_keep, .turn = p->turn, .n_turns = p->n_turns, .conversation = t->request->conversation};
+    kv_prompt_choose(s->kv, s->seq, &prompt);
     int rc = kv_sync(s->kv, s->seq, &prompt, plan, e);
     report_cache(s, t->ev);
     if (rc) return rc;

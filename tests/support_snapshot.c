@@ -33,7 +33,7 @@ struct kv *kvs_worn(const char *type) {
     struct kv_turn turn[6];
     for (int i = 0; i < 2000; i++) token[i] = i * 3;
     for (size_t i = 0; i < 6; i++) turn[i] = (struct kv_turn){20 + i * 100, 100, i == 1};
-    struct kv_prompt p = {token, 620, 20, turn, 6};
+    struct kv_prompt p = {token, 620, 20, turn, 6, 0};
     struct kv_plan plan;
     assert_int_equal(kvt_prompt(c, 0, &p, &plan, NULL), 0);
     for (int i = 0; i < 300; i++) assert_int_equal(kvt_append(c, 0, i, NULL), 0);

@@ -20,7 +20,7 @@ static struct talk *talk_new(size_t n_turns) {
     struct talk *t = calloc(1, sizeof *t);
     for (int i = 0; i < 8192; i++) t->token[i] = i + 1000;
     for (size_t i = 0; i < 64; i++) t->turn[i] = (struct kv_turn){40 + i * 100, 100, false};
-    t->p = (struct kv_prompt){t->token, 40 + n_turns * 100, 40, t->turn, n_turns};
+    t->p = (struct kv_prompt){t->token, 40 + n_turns * 100, 40, t->turn, n_turns, 0};
     return t;
 }
 

@@ -138,7 +138,7 @@ static struct target target_open(void) {
     int32_t token[300];
     for (int i = 0; i < 300; i++) token[i] = 300 - i;
     struct kv_turn turn[2] = {{10, 20, false}, {30, 10, false}};
-    struct kv_prompt p = {token, 40, 10, turn, 2};
+    struct kv_prompt p = {token, 40, 10, turn, 2, 0};
     struct kv_plan plan;
     assert_int_equal(kvt_prompt(t.c, 1, &p, &plan, NULL), 0);
     kv_seq_rm(t.c, 1, 12, 20);

@@ -20,7 +20,7 @@ static struct talk *talk_new(size_t keep, size_t n_turns, size_t per_turn) {
     struct talk *t = calloc(1, sizeof *t);
     for (int i = 0; i < 8192; i++) t->token[i] = i + 1000;
     for (size_t i = 0; i < n_turns; i++) t->turn[i] = (struct kv_turn){keep + i * per_turn, per_turn, false};
-    t->p = (struct kv_prompt){t->token, keep + n_turns * per_turn, keep, t->turn, n_turns};
+    t->p = (struct kv_prompt){t->token, keep + n_turns * per_turn, keep, t->turn, n_turns, 0};
     return t;
 }
 

@@ -228,7 +228,7 @@ static void a_snapshot_goes_to_a_file_and_back(void **state) {
     assert_int_equal(ev.kind, WORKER_DONE);
     assert_true(ev.bytes > 0);
     assert_done(w, worker_clear(w));
-    assert_done(w, worker_restore(w, path));
+    assert_done(w, worker_restore(w, path, 1));
     assert_true(worker_get_stats(w, &after));
     assert_int_equal(after.kv.used, before.kv.used);
     worker_close(w);
