@@ -60,6 +60,7 @@ static struct json *report_context(const struct session_stats *st) {
     struct json *j = json_object();
     json_add_number(j, "used", st->kv.used);
     json_add_number(j, "committed", st->kv.committed);
+    json_add_number(j, "spare", st->kv.spare);
     json_add_number(j, "bound", st->kv.bound);
     json_add_number(j, "evicted_turns", (double)st->kv.evicted_turns);
     json_add_number(j, "evicted_tokens", (double)st->kv.evicted_tokens);

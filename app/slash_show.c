@@ -59,7 +59,7 @@ int slash_stats(struct slash *s, const char *arg, unsigned *todo, struct err *e)
     struct session_stats st;
     if (!s->app->worker || !worker_get_stats(s->app->worker, &st)) return err_set(e, ERR_FAILED, "no model is loaded yet");
     struct buf out = {0};
-    buf_printf(&out, "%-18s %u used, %u committed, %u bound\n", "cells", st.kv.used, st.kv.committed, st.kv.bound);
+    buf_printf(&out, "%-18s %u used, %u committed, %u spare, %u bound\n", "cells", st.kv.used, st.kv.committed, st.kv.spare, st.kv.bound);
     buf_printf(&out, "%-18s grown %u, shrunk %u; left the context: tokens %llu, turns %llu\n", "cache", st.kv.n_grow, st.kv.n_shrink,
                (unsigned long long)st.kv.evicted_tokens, (unsigned long long)st.kv.evicted_turns);
     buf_printf(&out, "%-18s %s, %s\n", "growth, at bound", kv_grow_name(st.kv.grow), kv_evict_name(st.kv.evict));

@@ -267,7 +267,10 @@ size_t kv_events(const struct kv *c, uint64_t after, struct kv_event *ev, size_t
 struct kv_stats {
     uint32_t used, committed, reserved, bound;   /* cells; used counts cells that some live sequence owns, committed those of the bound alone */
     uint64_t used_bytes, committed_bytes, reserved_bytes, cell_bytes, block_bytes;
-    uint64_t touched_bytes;                      /* committed bytes that were ever written */
+    uint64_t touched_bytes;                      /* committed bytes that take physical memory: written to, or spare */
+    uint32_t spare;                              /* cells, in whole blocks, whose memory was taken before a token needs it; also of a block behind the committed ones */
+    uint64_t spare_bytes;
+    uint64_t copied_bytes;                       /* that growing has copied: 0 wherever the bound's addresses could be reserved */
     uint32_t n_grow, n_shrink;
     uint64_t evicted_tokens, evicted_turns;
     uint64_t room_bytes;                         /* what the cache may still take */

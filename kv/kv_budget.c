@@ -120,12 +120,21 @@ static void take_machine(const struct kv_budget *b, uint64_t pending, struct kv_
     take(r, value_of(text, "MemAvailable") * 1024, b->weight_bytes + MARGIN + pending, "memory");
 }
 
+static void take_pages(const struct kv_budget *b, uint64_t pending, struct kv_room *r) {
+    take_cgroups(b, pending, r);
+    take_machine(b, pending, r);
+}
+
+struct kv_room kv_budget_pages(const struct kv_budget *b, uint64_t pending) {
+    struct kv_room r = {UINT64_MAX, "memory"};
+    take_pages(b, pending, &r);
+    return r;
+}
+
 struct kv_room kv_budget_room(const struct kv_budget *b, uint64_t committed, uint64_t touched) {
     struct kv_room r = {UINT64_MAX, "memory"};
-    uint64_t pending = committed > touched ? committed - touched : 0;
     if (b->budget_bytes) take(&r, b->budget_bytes, committed, "budget");
     take_process_limits(b, &r);
-    take_cgroups(b, pending, &r);
-    take_machine(b, pending, &r);
+    take_pages(b, committed > touched ? committed - touched : 0, &r);
     return r;
 }

@@ -22,5 +22,8 @@ struct kv_room {
 
 /* committed: bytes the cache holds; touched: those of them that already take physical memory. */
 struct kv_room kv_budget_room(const struct kv_budget *b, uint64_t committed, uint64_t touched);
+/* Of these, what the control groups and the machine leave alone: for pages of memory that has been granted.
+ * pending: bytes that are granted to somebody and not yet touched. */
+struct kv_room kv_budget_pages(const struct kv_budget *b, uint64_t pending);
 
 #endif

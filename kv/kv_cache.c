@@ -85,13 +85,14 @@ static int check_config(const struct kv_config *g, struct err *e) {
 /* Addresses for bound and prompt cache; where those are too many, there is no prompt cache. */
 static int open_arena(struct kv *c) {
     size_t bytes = c->layout.block_bytes;
-    int rc = kv_arena_open(&c->arena, bytes, kv_blocks((uint64_t)c->config.bound + c->parked_cells), true);
+    int rc = kv_arena_open(&c->arena, bytes, kv_blocks((uint64_t)c->config.bound + c->parked_cells), KV_ARENA_RESERVE);
     if (c->parked_cells && (rc || !c->arena.reserved_bytes)) {
         kv_arena_close(&c->arena);
         c->parked_cells = 0;
-        rc = kv_arena_open(&c->arena, bytes, kv_blocks(c->config.bound), true);
+        rc = kv_arena_open(&c->arena, bytes, kv_blocks(c->config.bound), KV_ARENA_RESERVE);
     }
     c->budget.reserved = c->arena.reserved_bytes > 0;
+    c->drop_entry = kv_prompt_drop_oldest;
     return rc;
 }
 
@@ -121,6 +122,7 @@ int kv_open(struct kv **out, const struct kv_config *g, struct err *e) {
     }
     rc = kv_growth_make(c, g->grow == KV_GROW_FIXED ? g->bound : c->config.start, false, "opened", e);
     if (!rc) rc = kv_set_evict(c, g->evict, e);
+    if (!rc) kv_spare_open(c);
 out:
     if (rc) {
         kv_close(c);
@@ -132,6 +134,7 @@ out:
 
 void kv_close(struct kv *c) {
     if (!c) return;
+    kv_prefault_close(c->prefault);
     for (int s = 0; s < KV_MAX_SEQS; s++) kv_seq_free(&c->seq[s]);
     kv_cells_free(&c->cells);
     kv_arena_close(&c->arena);
@@ -167,6 +170,7 @@ static int grow_for(struct kv *c, uint32_t n, struct err *e) {
 
 /* Room for n more cells of seq: by growing, or else by evicting. plan: see kv_evict_make_room. */
 static int make_room(struct kv *c, int seq, uint32_t n, struct kv_plan *plan, struct err *e) {
+    kv_growth_drop_entries(c, n);
     int rc = grow_for(c, n, e);
     while (rc && kv_prompt_drop_oldest(c)) rc = grow_for(c, n, e);
     uint64_t need = (uint64_t)c->cells.used + n;
@@ -258,6 +262,7 @@ void kv_finish(struct kv *c, struct kv_batch *b) {
     }
     s->n_tokens = r->index + r->n;
     r->on = false;
+    kv_spare_follow(c, r->cell[r->n - 1]);
     *b = (struct kv_batch){0};
     kv_stats_publish(c);
 }

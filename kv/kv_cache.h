@@ -8,12 +8,17 @@
 #include "kv/kv_arena.h"
 #include "kv/kv_budget.h"
 #include "kv/kv_cells.h"
+#include "kv/kv_prefault.h"
 #include "kv/kv_seq.h"
 
 #define KV_MAX_HEAD 1024u /* numbers of a head whose keys are turned */
 #define KV_RETRY_US                                                                                                    \
     1000000u          /* a refused growth is not asked for again within it: a token must not wait for a refusal */
+#define KV_HOLD_US 60000000u /* what was given back and taken again within it is not given back once more */
 #define KV_EVENTS 256 /* kept for kv_events */
+
+/* What physical memory a block takes. */
+enum { KV_UNTOUCHED, KV_WRITTEN, KV_PREFAULTED };
 
 struct kv_event_log {
     struct kv_event event[KV_EVENTS]; /* event number n lies at (n - 1) % KV_EVENTS */
@@ -42,8 +47,19 @@ struct kv {
     size_t cell_bytes;
     struct kv_arena arena;
     struct kv_cells cells; /* as many as the committed blocks have */
-    uint8_t *touched;      /* [blocks] whether anything was ever written there */
-    uint32_t n_touched;
+    uint8_t *touched;      /* [blocks] whether anything was ever written there, or its pages taken all the same */
+    uint32_t n_touched, n_prefaulted; /* the first counts both */
+    struct kv_prefault *prefault;     /* NULL: the system offers none */
+    uint32_t ahead;                   /* the block that it was last asked for, */
+    size_t ahead_bytes;               /* and what of it had to be committed */
+    uint64_t ahead_short_us;          /* when the budget last left no room for one; 0: never */
+    uint32_t cut_from;                /* blocks before a shrink that nobody asked for; 0: none since the last growth */
+    uint64_t cut_us;                  /* when it was */
+    uint32_t hold;                    /* blocks that were needed again after such a shrink, */
+    uint64_t hold_us;                 /* and when */
+    /* Set by the prompt cache: drops its least recently used entry and tells of it by an event; false: it has none.
+     * What is short gets this before anything else is tried. NULL: there is no prompt cache. */
+    bool (*drop_entry)(struct kv *c);
     uint64_t *written;      /* [blocks] the clock when a cell of it was last written */
     uint64_t clock;         /* saves and loads, from 1 */
     struct kv_saved *saved; /* what stands in which file: see kv_saved.h */
@@ -88,13 +104,26 @@ static inline uint32_t kv_usable(const struct kv *c) {
 static inline void kv_touch(struct kv *c, uint32_t cell) {
     uint32_t block = cell / KV_BLOCK;
     c->n_touched += !c->touched[block];
-    c->touched[block] = 1;
+    c->n_prefaulted -= c->touched[block] == KV_PREFAULTED;
+    c->touched[block] = KV_WRITTEN;
     c->written[block] = c->clock;
 }
 
+/* Notes that the block's pages have been given back. */
+static inline void kv_untouch(struct kv *c, uint32_t block) {
+    c->n_touched -= c->touched[block] != KV_UNTOUCHED;
+    c->n_prefaulted -= c->touched[block] == KV_PREFAULTED;
+    c->touched[block] = KV_UNTOUCHED;
+}
+
+/* Committed bytes that take physical memory. */
+static inline uint64_t kv_touched_bytes(const struct kv *c) {
+    return ((uint64_t)c->n_touched + c->arena.n_spare) * c->layout.block_bytes;
+}
+
 /* kv_growth */
-/* Sees to it that the arena holds at least that many cells (<= kv_pool), by the policy's steps; exact: no more than that.
- * ERR_MEMORY: refused, with everything as it was. */
+/* Sees to it that the arena holds at least that many cells (<= kv_pool), by the policy's steps, or by less where memory is
+ * short; exact: no more than that. ERR_MEMORY: refused, with everything as it was. */
 int kv_growth_make(struct kv *c, uint32_t cells, bool exact, const char *reason, struct err *e);
 /* Cells that the arena would hold after growing for `cells`, by the policy alone. */
 uint32_t kv_growth_target(const struct kv *c, uint32_t cells);
@@ -103,12 +132,25 @@ uint32_t kv_growth_target(const struct kv *c, uint32_t cells);
 uint32_t kv_growth_reach(const struct kv *c);
 /* Room left now. */
 struct kv_room kv_growth_room(const struct kv *c);
-/* Gives back wholly free blocks: those behind the last cell in use, but not below floor blocks, are uncommitted; the
+/* Where memory is short of a whole step, drops entries of the prompt cache, until n more cells find room in what there is, or
+ * the step fits, or no entry is left. */
+void kv_growth_drop_entries(struct kv *c, uint64_t n);
+/* Gives back wholly free blocks and the spare one: those behind the last cell in use, but not below floor blocks, are uncommitted; the
  * pages of those in the middle are returned. */
 void kv_growth_shrink(struct kv *c, uint32_t floor, const char *reason);
 /* The same, but only where it is worth it, so that memory does not go back and forth; soon: cells about to be needed.
  */
 void kv_growth_settle(struct kv *c, uint32_t soon, const char *reason);
+
+/* kv_spare */
+void kv_spare_open(struct kv *c);
+/* To be called for each batch, with its last cell: collects what has been prefaulted, and asks for the next block where the cell stands in
+ * the second half of its own. Neither waits nor allocates. */
+void kv_spare_follow(struct kv *c, uint32_t cell);
+/* Nothing is under way any more: to be called before memory is mapped or unmapped. */
+void kv_spare_rest(struct kv *c);
+/* Blocks [from, from + n) were spare and belong to the cache now. */
+void kv_spare_take_over(struct kv *c, uint32_t from, uint32_t n);
 
 /* kv_events */
 uint64_t kv_now_us(void);

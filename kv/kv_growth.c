@@ -90,7 +90,7 @@ static int widen_arrays(struct kv *c, uint32_t blocks) {
 }
 
 static int commit(struct kv *c, uint32_t blocks) {
-    uint32_t before = c->arena.n_blocks;
+    uint32_t before = c->arena.n_blocks, spare = c->arena.n_spare;
     if (widen_arrays(c, blocks)) return -1;
     if (kv_cells_resize(&c->cells, blocks * KV_BLOCK)) return -1;
     if (kv_arena_commit(&c->arena, blocks)) {
@@ -98,13 +98,14 @@ static int commit(struct kv *c, uint32_t blocks) {
         c->cells.n = before * KV_BLOCK;                /* which does no harm */
         return -1;
     }
-    memset(c->touched + before, 0, blocks - before);
+    memset(c->touched + before, KV_UNTOUCHED, blocks - before);
     for (uint32_t b = before; b < blocks; b++) c->written[b] = c->clock;
+    kv_spare_take_over(c, before, spare - c->arena.n_spare);
     return 0;
 }
 
 struct kv_room kv_growth_room(const struct kv *c) {
-    return kv_budget_room(&c->budget, c->arena.committed_bytes, (uint64_t)c->n_touched * c->layout.block_bytes);
+    return kv_budget_room(&c->budget, c->arena.committed_bytes, kv_touched_bytes(c));
 }
 
 /* Blocks that fit into the room, beside those that are committed. */
@@ -118,6 +119,14 @@ uint32_t kv_growth_reach(const struct kv *c) {
     uint64_t blocks = lately ? c->arena.n_blocks : affordable(c, kv_growth_room(c).bytes);
     if (blocks < c->arena.n_blocks) blocks = c->arena.n_blocks;
     return blocks < kv_blocks(kv_pool(c)) ? (uint32_t)blocks * KV_BLOCK : kv_pool(c);
+}
+
+/* What was committed ahead is no good where the cache cannot grow into it. */
+static void give_back_spare(struct kv *c, const char *limit) {
+    uint64_t since = kv_now_us(), bytes = c->arena.committed_bytes;
+    if (!c->arena.n_spare) return;
+    kv_arena_uncommit(&c->arena, c->arena.n_blocks);
+    kv_event_size(c, KV_EVENT_SHRINK, c->arena.n_blocks, bytes, since, limit);
 }
 
 static int refuse(struct kv *c, uint32_t least, uint64_t since, const struct kv_room *room, struct err *e) {
@@ -136,35 +145,64 @@ static int refuse(struct kv *c, uint32_t least, uint64_t since, const struct kv_
                    (double)more / (1 << 20), (double)room->bytes / (1 << 20), room->limit);
 }
 
+void kv_growth_drop_entries(struct kv *c, uint64_t n) {
+    while (c->drop_entry && c->cells.used + n > c->cells.n && c->cells.n < kv_pool(c)) {
+        uint64_t need = c->cells.used + n;
+        uint32_t cells = need < kv_pool(c) ? (uint32_t)need : kv_pool(c);
+        bool lately = c->refused_us && kv_now_us() - c->refused_us < KV_RETRY_US;
+        if (!lately && kv_blocks(kv_growth_target(c, cells)) <= affordable(c, kv_growth_room(c).bytes)) return;
+        if (!c->drop_entry(c)) return;
+    }
+}
+
+/* A growth beyond what was given back a short while ago: that size is needed. */
+static void note_hold(struct kv *c) {
+    uint64_t now = kv_now_us();
+    if (c->cut_from && now - c->cut_us < KV_HOLD_US) {
+        c->hold = c->arena.n_blocks < c->cut_from ? c->arena.n_blocks : c->cut_from;
+        c->hold_us = now;
+    }
+    if (c->arena.n_blocks >= c->cut_from) c->cut_from = 0;
+}
+
 int kv_growth_make(struct kv *c, uint32_t cells, bool exact, const char *reason, struct err *e) {
     assert(cells <= kv_blocks(kv_pool(c)) * KV_BLOCK);
     uint32_t before = c->arena.n_blocks, least = kv_blocks(cells);
     if (least <= before) return 0;
     uint64_t since = kv_now_us(), bytes_before = c->arena.committed_bytes;
-    uint32_t want = exact ? least : kv_blocks(kv_growth_target(c, cells));
+    kv_spare_rest(c);
+    uint32_t want = exact ? least : kv_blocks(kv_growth_target(c, cells)), step = want;
     struct kv_room room = kv_growth_room(c);
     uint64_t most = affordable(c, room.bytes);
-    if (most < least) return refuse(c, least, since, &room, e);
+    if (most < least) {
+        give_back_spare(c, room.limit);
+        return refuse(c, least, since, &room, e);
+    }
     if (want > most) want = (uint32_t)most; /* grow by less */
-    if (commit(c, want) && (want == least || commit(c, least))) return refuse(c, least, since, NULL, e);
+    if (commit(c, want)) {
+        if (want == least || commit(c, least)) return refuse(c, least, since, NULL, e);
+        want = least;
+    }
     c->refused_us = 0;
-    if (before) kv_event_size(c, KV_EVENT_GROW, before, bytes_before, since, reason);
+    note_hold(c);
+    if (before) kv_event_size(c, KV_EVENT_GROW, before, bytes_before, since, want < step ? "less than a step: memory is short" : reason);
     else kv_stats_publish(c); /* opening is no growth */
     return 0;
 }
 
 void kv_growth_shrink(struct kv *c, uint32_t floor, const char *reason) {
+    kv_spare_rest(c);
     uint32_t before = c->arena.n_blocks, keep = kv_blocks(kv_cells_end(&c->cells));
     uint64_t since = kv_now_us(), bytes_before = c->arena.committed_bytes;
     if (keep < floor) keep = floor;
     if (keep < 1) keep = 1;
+    if (keep > before) keep = before;
     for (uint32_t b = 0; b < before; b++) {
         if (!c->touched[b] || (b < keep && !kv_cells_block_free(&c->cells, b))) continue;
         if (b < keep) kv_arena_discard(&c->arena, b);
-        c->touched[b] = 0;
-        c->n_touched--;
+        kv_untouch(c, b);
     }
-    if (keep >= before) return;
+    if (keep == before && !c->arena.n_spare) return;
     kv_arena_uncommit(&c->arena, keep);
     c->cells.n = c->arena.n_blocks * KV_BLOCK;
     if (c->cells.hint >= c->cells.n) c->cells.hint = 0;
@@ -175,9 +213,15 @@ void kv_growth_settle(struct kv *c, uint32_t soon, const char *reason) {
     if (c->config.grow == KV_GROW_FIXED) return;
     uint32_t used = kv_blocks((uint64_t)c->cells.used + soon), n = c->arena.n_blocks,
              start = kv_blocks(c->config.start);
+    uint64_t now = kv_now_us();
     /* Down to twice what is used, and only from four times: a regenerated reply does not shrink what it will need
-     * again. */
+     * again. What turned out to be needed again all the same stays for a while. */
     if (n < 4 || used > n / 4) return;
     uint32_t floor = used * 2 > start ? used * 2 : start;
-    if (floor < n) kv_growth_shrink(c, floor, reason);
+    if (c->hold && now - c->hold_us < KV_HOLD_US && floor < c->hold) floor = c->hold;
+    if (floor >= n) return;
+    kv_growth_shrink(c, floor, reason);
+    if (c->arena.n_blocks == n) return;
+    if (c->cut_from < n) c->cut_from = n;
+    c->cut_us = now;
 }

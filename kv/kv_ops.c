@@ -56,12 +56,13 @@ void kv_clear(struct kv *c, bool data) {
     kv_prompt_drop_all(c);
     for (int s = 0; s < KV_MAX_SEQS; s++) kv_seq_strip(&c->seq[s], &c->cells, s);
     c->cells.hint = 0;
+    kv_spare_rest(c);
     if (data) /* pages that are given back read as zeros */
         for (uint32_t b = 0; b < c->arena.n_blocks; b++) {
             kv_arena_discard(&c->arena, b);
-            c->touched[b] = 0;
+            kv_untouch(c, b);
         }
-    if (data) c->n_touched = 0;
+    c->hold = c->cut_from = 0;
     kv_growth_shrink(c, kv_blocks(c->config.grow == KV_GROW_FIXED ? c->config.bound : c->config.start), "cleared");
     kv_stats_publish(c);
 }
@@ -119,10 +120,11 @@ int kv_set_bound(struct kv *c, uint32_t bound, struct err *e) {
         return err_set(e, ERR_USAGE, "a context of %u cells is too small; the least is %u", bound, KV_MIN_BOUND);
     uint32_t blocks = kv_blocks(bound);
     uint32_t pool = kv_blocks((uint64_t)bound + c->parked_cells);
+    kv_spare_rest(c);
     if (pool > c->arena.cap_blocks && kv_arena_reserve(&c->arena, pool))
         return err_set(e, ERR_MEMORY, "no address space for a cache of %u cells", bound);
     c->config.bound = bound;
-    if (blocks < c->arena.n_blocks) kv_growth_shrink(c, blocks, "bound lowered");
+    if (blocks < c->arena.n_blocks + c->arena.n_spare) kv_growth_shrink(c, blocks, "bound lowered");
     kv_stats_publish(c);
     return 0;
 }
@@ -136,6 +138,7 @@ int kv_grow_to(struct kv *c, uint32_t cells, struct err *e) {
 }
 
 void kv_shrink(struct kv *c) {
+    c->hold = c->cut_from = 0;
     kv_growth_shrink(c, 1, "asked for");
     kv_stats_publish(c);
 }

@@ -20,9 +20,10 @@
 
 static void an_arena_grows_without_moving_and_shrinks_to_zeros(void **state) {
     (void)state;
-    for (int reserve = 0; reserve < 2; reserve++) {
+    for (int way = 0; way < 3; way++) {
+        bool reserve = way == KV_ARENA_RESERVE;
         struct kv_arena a;
-        assert_int_equal(kv_arena_open(&a, 12288, 1000, reserve), 0);
+        assert_int_equal(kv_arena_open(&a, 12288, 1000, (enum kv_arena_way)way), 0);
         assert_int_equal(a.reserved_bytes > 0, reserve);
         assert_int_equal((uintptr_t)a.base % (2 * MIB), 0);
         uint8_t *base = NULL;
@@ -48,6 +49,7 @@ static void an_arena_grows_without_moving_and_shrinks_to_zeros(void **state) {
         assert_int_equal(a.base[12288 * 3], 0);
         assert_int_equal(a.base[12288 * 4 - 1], 0);
         assert_int_equal(a.base[12288 * 4], 5);
+        assert_int_equal(a.copied_bytes > 0, way == KV_ARENA_COPY);
         kv_arena_close(&a);
     }
 }
@@ -68,15 +70,15 @@ static void mapping_flags(const void *p, char flags[512]) {
 
 static void every_part_of_an_arena_stays_out_of_forks_and_dumps_and_is_accounted_for(void **state) {
     (void)state;
-    for (int reserve = 0; reserve < 2; reserve++) {
+    for (int way = 0; way < 3; way++) {
         struct kv_arena a;
         char flags[512];
-        assert_int_equal(kv_arena_open(&a, MIB, 64, reserve), 0);
+        assert_int_equal(kv_arena_open(&a, MIB, 64, (enum kv_arena_way)way), 0);
         static const uint32_t size[] = {2, 10, 40, 6, 20}; /* grown, shrunk, grown again */
         for (size_t i = 0; i < sizeof size / sizeof *size; i++) {
             kv_arena_uncommit(&a, size[i]);
             assert_int_equal(kv_arena_commit(&a, size[i]), 0);
-            size_t end = (reserve ? 64 : size[i]) * MIB;
+            size_t end = (way == KV_ARENA_RESERVE ? 64 : size[i]) * MIB;
             for (size_t at = 0; at < end; at += MIB) {
                 mapping_flags(a.base + at, flags);
                 if (!*flags) skip();
@@ -90,21 +92,25 @@ static void every_part_of_an_arena_stays_out_of_forks_and_dumps_and_is_accounted
 
 static void a_larger_reservation_takes_the_contents_along(void **state) {
     (void)state;
-    struct kv_arena a;
-    assert_int_equal(kv_arena_open(&a, 4096, 10, true), 0);
-    assert_int_equal(kv_arena_commit(&a, 10), 0);
-    for (size_t i = 0; i < 40960; i++) a.base[i] = (uint8_t)(i % 251);
-    assert_int_equal(kv_arena_reserve(&a, 100000), 0);
-    assert_int_equal(kv_arena_commit(&a, 5000), 0);
-    for (size_t i = 0; i < 40960; i++) assert_int_equal(a.base[i], i % 251);
-    a.base[4096 * 5000 - 1] = 1;
-    kv_arena_close(&a);
+    for (int copy = 0; copy < 2; copy++) {
+        struct kv_arena a;
+        assert_int_equal(kv_arena_open(&a, 4096, 10, KV_ARENA_RESERVE), 0);
+        if (copy) a.way = KV_ARENA_COPY;
+        assert_int_equal(kv_arena_commit(&a, 10), 0);
+        for (size_t i = 0; i < 40960; i++) a.base[i] = i / 4096 == 3 ? 0 : (uint8_t)(i % 251);
+        assert_int_equal(kv_arena_reserve(&a, 100000), 0);
+        assert_int_equal(a.copied_bytes, copy ? 9 * 4096 : 0); /* a page of zeros is none to copy */
+        assert_int_equal(kv_arena_commit(&a, 5000), 0);
+        for (size_t i = 0; i < 40960; i++) assert_int_equal(a.base[i], i / 4096 == 3 ? 0 : i % 251);
+        a.base[4096 * 5000 - 1] = 1;
+        kv_arena_close(&a);
+    }
 }
 
 static void an_impossible_size_is_refused(void **state) {
     (void)state;
     struct kv_arena a;
-    assert_int_equal(kv_arena_open(&a, SIZE_MAX / 8192 * 4096, UINT32_MAX, true), -1);
+    assert_int_equal(kv_arena_open(&a, SIZE_MAX / 8192 * 4096, UINT32_MAX, KV_ARENA_RESERVE), -1);
 }
 
 /* ---- policies ---- */
