@@ -43,6 +43,7 @@ static struct json *row_json(const struct printer *p, const struct bench_row *r)
     add_figure(j, "bytes", r->bytes);
     add_figure(j, "rss_bytes", r->rss_bytes);
     add_figure(j, "per_s", r->per_s);
+    add_figure(j, "ratio", r->ratio);
     if (!isnan(r->perplexity)) json_add_number(j, "perplexity", r->perplexity);
     return j;
 }
@@ -54,8 +55,8 @@ static void add_cell(struct buf *b, int width, int digits, double x) {
 }
 
 static void add_heading(struct buf *b) {
-    buf_printf(b, "%-10s %-6s %7s %7s %7s %9s %11s %11s %11s %11s %11s %10s %10s\n", "test", "type", "n", "depth", "bound", "t/s", "us", "us max", "us median",
-               "bytes", "rss bytes", "G/s", "perplexity");
+    buf_printf(b, "%-10s %-6s %7s %7s %7s %9s %11s %11s %11s %11s %11s %10s %8s %10s\n", "test", "type", "n", "depth", "bound", "t/s", "us", "us max", "us median",
+               "bytes", "rss bytes", "G/s", "ratio", "perplexity");
 }
 
 static void report_row(void *ctx, const struct bench_row *r) {
@@ -76,6 +77,7 @@ static void report_row(void *ctx, const struct bench_row *r) {
     add_cell(&b, 11, 0, r->bytes);
     add_cell(&b, 11, 0, r->rss_bytes);
     add_cell(&b, 10, 1, r->per_s / 1e9);
+    add_cell(&b, 8, 2, r->ratio);
     add_cell(&b, 10, 4, r->perplexity);
     while (b.len && b.data[b.len - 1] == ' ') b.data[--b.len] = 0;
     buf_add_char(&b, '\n');

@@ -13,8 +13,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "config/hash.h"
-
 static uint32_t cell_limit(const struct kv *c) {
     return kv_usable(c);
 }
@@ -124,11 +122,11 @@ static int read_blocks(struct kv_load *l, struct kv *c, struct err *e) {
     for (uint32_t b = 0; b < l->n_blocks; b++) {
         size_t bytes = file_bytes(l, c, b);
         uint8_t *to = own ? own : landing(l, c, b);
-        if (kv_snapshot_read(l->fd, to, bytes, l->block[b].offset))
+        uint64_t checksum;
+        if (kv_snapshot_read_block(l->fd, to, bytes, l->block[b].offset, &checksum))
             return err_set(e, ERR_FILE, "cannot be read: %s", strerror(errno));
         l->bytes_read += bytes;
-        if (hash_bytes(to, bytes, 0) != l->block[b].checksum)
-            return err_set(e, ERR_FILE, "the checksum of block %u is wrong", b);
+        if (checksum != l->block[b].checksum) return err_set(e, ERR_FILE, "the checksum of block %u is wrong", b);
         if (own)
             own += bytes;
         else if (to == l->scratch)

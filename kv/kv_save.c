@@ -194,8 +194,8 @@ static int write_data(struct save *s, int fd, uint64_t at) {
         size_t bytes = block_bytes(s, b);
         if (!bytes || block->at.offset) continue;
         const uint8_t *data = gather(s, b);
-        if (write_some(s, fd, data, bytes, at)) return -1;
-        block->at.checksum = hash_bytes(data, bytes, 0);
+        if (kv_snapshot_write_block(fd, data, bytes, at, &block->at.checksum)) return -1;
+        s->written += bytes;
         block->at.offset = at;
         block->stamp = s->c->clock;
         at += bytes;

@@ -2,6 +2,7 @@
 #include "kv/kv_snapshot.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -115,6 +116,33 @@ int kv_snapshot_read(int fd, void *data, size_t n, uint64_t at) {
         p += done;
         n -= (size_t)done;
         at += (uint64_t)done;
+    }
+    return 0;
+}
+
+static size_t slice_size(size_t left) {
+    return left < KV_SNAPSHOT_SLICE ? left : KV_SNAPSHOT_SLICE;
+}
+
+int kv_snapshot_write_block(int fd, const void *data, size_t n, uint64_t at, uint64_t *checksum) {
+    const uint8_t *p = data;
+    *checksum = 0;
+    for (size_t done = 0, now; done < n; done += now) {
+        now = slice_size(n - done);
+        *checksum = hash_bytes(p + done, now, *checksum);
+        if (kv_snapshot_write(fd, p + done, now, at + done)) return -1;
+    }
+    sync_file_range(fd, (off_t)at, (off_t)n, SYNC_FILE_RANGE_WRITE); /* a hint: the disk begins meanwhile */
+    return 0;
+}
+
+int kv_snapshot_read_block(int fd, void *data, size_t n, uint64_t at, uint64_t *checksum) {
+    uint8_t *p = data;
+    *checksum = 0;
+    for (size_t done = 0, now; done < n; done += now) {
+        now = slice_size(n - done);
+        if (kv_snapshot_read(fd, p + done, now, at + done)) return -1;
+        *checksum = hash_bytes(p + done, now, *checksum);
     }
     return 0;
 }

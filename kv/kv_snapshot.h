@@ -84,7 +84,7 @@ struct kv_snapshot_turn {
 };
 /* Cells of one block of the cache: those of the mask, in order. */
 struct kv_snapshot_block {
-    uint64_t offset, checksum; /* of its bytes in the file */
+    uint64_t offset, checksum; /* of its bytes in the file: see kv_snapshot_write_block */
     uint64_t mask[KV_BLOCK / 64];
 };
 static_assert(sizeof(struct kv_snapshot_block) == 48, "a block has no padding");
@@ -118,5 +118,10 @@ void kv_snapshot_copy(struct kv *c, uint32_t cell, uint32_t n, uint8_t *file, ui
 /* All of it, at that place. 0, or -1 with errno. */
 int kv_snapshot_write(int fd, const void *data, size_t n, uint64_t at);
 int kv_snapshot_read(int fd, void *data, size_t n, uint64_t at);
+/* The same for a block's bytes, with their checksum: XXH3 of each slice of KV_SNAPSHOT_SLICE bytes, seeded with that of
+ * the slice before (the first with 0), since a slice is still near when it is summed. */
+#define KV_SNAPSHOT_SLICE ((size_t)256 << 10)
+int kv_snapshot_write_block(int fd, const void *data, size_t n, uint64_t at, uint64_t *checksum);
+int kv_snapshot_read_block(int fd, void *data, size_t n, uint64_t at, uint64_t *checksum);
 
 #endif

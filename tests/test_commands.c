@@ -160,9 +160,9 @@ static const struct promise PROMISES[] = {
     {"open", {"bound", "us", "rss_bytes"}},
     {"growth", {"us_max", "us_median", "bytes", "depth"}},
     {"shift", {"n", "depth", "us"}},
-    {"save", {"depth", "us", "bytes"}},
-    {"load", {"depth", "us", "bytes"}},
-    {"resume", {"n", "us"}},
+    {"save", {"depth", "us", "bytes", "ratio"}},
+    {"load", {"depth", "us", "bytes", "ratio"}},
+    {"resume", {"n", "us", "ratio"}},
 };
 #define N_PROMISES (sizeof PROMISES / sizeof *PROMISES)
 
