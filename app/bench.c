@@ -283,6 +283,30 @@ static int each_filled_depth(const struct bench *b, int (*run)(const struct benc
 
 static int run_shift(const struct bench *b, struct err *e) { return each_filled_depth(b, shift_at, e); }
 
+/* Back to a conversation that is held ready; ratio: how often that goes into reading it. */
+static int switch_at(const struct bench *b, uint32_t depth, struct err *e) {
+    struct bench own = *b;
+    struct session *s;
+    struct session_options o;
+    struct bench_row r = row_of(b, "switch");
+    double back[RUNS] = {0}, read;
+    own.options.prompt_bytes = UINT64_MAX / 2;
+    own.options.prompt_tokens = depth + 64;
+    int rc = open_session(&own, (uint64_t)depth + 1, &s, &o, e);
+    if (rc) return rc;
+    rc = session_bench_switch(s, depth, &read, back, RUNS, e);
+    session_close(s);
+    if (rc) return rc;
+    r.depth = depth;
+    r.bound = o.bound;
+    r.us = median(back, RUNS);
+    r.ratio = read / r.us;
+    report(b, &r);
+    return 0;
+}
+
+static int run_switch(const struct bench *b, struct err *e) { return each_filled_depth(b, switch_at, e); }
+
 /* ---- snapshots ----------------------------------------------------------------------------------------------- */
 
 static int snapshot_path(const struct bench *b, struct buf *path, struct err *e) {
@@ -452,6 +476,6 @@ static int run_perplexity(const struct bench *b, struct err *e) {
 
 const struct bench_test bench_tests[] = {
     {"bandwidth", run_bandwidth}, {"peak", run_peak}, {"prefill", run_prefill}, {"decode", run_decode}, {"open", run_open},
-    {"growth", run_growth}, {"shift", run_shift}, {"save", run_save}, {"resume", run_resume}, {"perplexity", run_perplexity},
+    {"growth", run_growth}, {"shift", run_shift}, {"switch", run_switch}, {"save", run_save}, {"resume", run_resume}, {"perplexity", run_perplexity},
     {NULL, NULL},
 };

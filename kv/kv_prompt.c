@@ -195,13 +195,19 @@ static int best_entry(const struct kv *c, struct match best, const struct kv_pro
     return found;
 }
 
-/* The entry with the longest beginning of the prompt, longer than n. */
-static int longest_entry(const struct kv *c, size_t *n, const struct kv_prompt *p) {
+static size_t live_cells(const struct kv *c, int seq, size_t n) {
+    return kv_seq_count(&c->seq[seq], &c->cells, 0, n, false);
+}
+
+/* The entry with the longest beginning of the prompt, longer than *n, which seq has, and with more of it live; -1: none. */
+static int longest_entry(const struct kv *c, int seq, size_t *n, const struct kv_prompt *p) {
+    size_t cells = live_cells(c, seq, *n);
     int found = -1;
     for (int s = 0; s < KV_MAX_SEQS; s++) {
         size_t common = is_parked(c, s) ? match_prompt(c, s, p).n : 0;
-        if (common <= *n) continue;
+        if (common <= *n || live_cells(c, s, common) <= cells) continue;
         *n = common;
+        cells = live_cells(c, s, common);
         found = s;
     }
     return found;
@@ -237,7 +243,7 @@ void kv_prompt_choose(struct kv *c, int seq, const struct kv_prompt *p) {
         size_t n = live.n;
         if (c->seq[seq].n_tokens && live.keep < PARK_KEEP) park(c, seq);
         hold_limit(c);
-        entry = longest_entry(c, &n, p);
+        entry = longest_entry(c, seq, &n, p);
         if (entry >= 0) {
             kv_seq_strip(&c->seq[seq], &c->cells, seq);
             fork(c, seq, entry, n);

@@ -189,6 +189,9 @@ void session_get_stats(struct session *s, struct session_stats *st); /* any thre
 int session_bench_fill(struct session *s, uint32_t depth, struct err *e);               /* clears, then depth cells of random keys and values */
 int session_bench_prefill(struct session *s, uint32_t n, double *us, struct err *e);    /* appends */
 int session_bench_decode(struct session *s, uint32_t n, double *step_us, struct err *e); /* [n] microseconds of each step; step_us may be NULL */
+/* Reads a conversation of n tokens, then n_times another one and back to the first, whose last token alone is computed then. The session's
+ * prompt cache must have room for both. back_us: [n_times]. */
+int session_bench_switch(struct session *s, uint32_t n, double *read_us, double *back_us, int n_times, struct err *e);
 /* How well the model foresees a text: e to the mean of -ln p over the *n tokens that counts[] (NULL: all) names, the first of all left out. The
  * cache is cleared, then read into and evicted from as it was opened. A text with turns goes in turn by turn, as in a chat, so that whole
  * turns leave; one without (of which id and n alone are looked at) is one long turn. ERR_CONTEXT under mode stop, where it does not fit. */

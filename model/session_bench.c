@@ -52,6 +52,41 @@ int session_bench_decode(struct session *s, uint32_t n, double *step_us, struct 
     return 0;
 }
 
+/* A prompt as a reply would have it, up to its last logits. */
+static int read_prompt(struct session *s, const int32_t *id, uint32_t n, uint64_t conversation, double *us, struct err *e) {
+    struct kv_prompt prompt = {.token = id, .n_tokens = n, .conversation = conversation};
+    struct kv_plan plan;
+    double start = session_now_us();
+    kv_prompt_choose(s->kv, s->seq, &prompt);
+    int rc = kv_sync(s->kv, s->seq, &prompt, &plan, e);
+    for (size_t k = 0; !rc && k < plan.n_todo; k++)
+        for (size_t at = plan.todo[k].first, end = at + plan.todo[k].n; at < end && !rc;) {
+            uint32_t m = end - at < s->o.n_ubatch ? (uint32_t)(end - at) : s->o.n_ubatch;
+            struct session_batch b = {.token = id + at, .n = m, .first = at, .first_row = at + m == n ? m - 1 : m, .logits = s->logits};
+            rc = session_compute(s, &b, e);
+            at += m;
+        }
+    *us = session_now_us() - start;
+    return rc;
+}
+
+int session_bench_switch(struct session *s, uint32_t n, double *read_us, double *back_us, int n_times, struct err *e) {
+    int32_t *id = malloc(2 * (size_t)n * sizeof *id);
+    if (!id) return err_set(e, ERR_MEMORY, "no memory for %u tokens", 2 * n);
+    uint32_t state = 3;
+    double other;
+    random_tokens(id, 2 * (size_t)n, s->model->weights.shape.n_vocab, &state);
+    kv_clear(s->kv, false);
+    int rc = read_prompt(s, id, n, 1, read_us, e);
+    for (int i = 0; i < n_times && !rc; i++) {
+        rc = read_prompt(s, id + n, n < 64 ? n : 64, 2, &other, e);
+        if (!rc) rc = read_prompt(s, id, n, 1, &back_us[i], e);
+    }
+    kv_clear(s->kv, false);
+    free(id);
+    return rc;
+}
+
 /* ---- how well a text is foreseen ----------------------------------------------------------------------------- */
 
 /* A text on its way through a session. */

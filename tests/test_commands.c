@@ -160,6 +160,7 @@ static const struct promise PROMISES[] = {
     {"open", {"bound", "us", "rss_bytes"}},
     {"growth", {"us_max", "us_median", "bytes", "depth"}},
     {"shift", {"n", "depth", "us"}},
+    {"switch", {"depth", "us", "ratio"}},
     {"save", {"depth", "us", "bytes", "ratio"}},
     {"load", {"depth", "us", "bytes", "ratio"}},
     {"resume", {"n", "us", "ratio"}},
@@ -187,7 +188,7 @@ static void bench_reports_every_test_with_its_figures(void **state) {
         if (!strcmp(text_of(row, "test"), "shift")) assert_true(number_of(row, "us") >= 0);
         if (!strcmp(text_of(row, "test"), "shift")) assert_int_equal(number_of(row, "n"), 256); /* half of 512 */
     }
-    static const size_t ROWS[N_PROMISES] = {1, 2, 2, 2, 1, 2 /* 256 to 512 to 1024 */, 1, 1, 1, 2};
+    static const size_t ROWS[N_PROMISES] = {1, 2, 2, 2, 1, 2 /* 256 to 512 to 1024 */, 1, 1, 1, 1, 2};
     for (size_t i = 0; i < N_PROMISES; i++)
         if (seen[i] != ROWS[i]) fail_msg("%zu rows of %s", seen[i], PROMISES[i].test);
     cJSON_Delete(all);

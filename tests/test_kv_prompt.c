@@ -326,6 +326,8 @@ static void entries_go_first_when_memory_is_short(void **state) {
     g.grow = KV_GROW_LINEAR;
     g.step_cells = 256;
     struct kv *c = kvt_open(&g);
+    kv_prefault_close(c->prefault); /* nothing is taken ahead */
+    c->prefault = NULL;
     struct talk *a = talk_new(1, 6), *b = talk_new(2, 3);
     ask(c, a);
     ask(c, b);
