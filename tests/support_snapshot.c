@@ -60,8 +60,8 @@ bool kvs_same(struct kv *a, int sa, struct kv *b, int sb) {
     const struct kv_seq *x = &a->seq[sa], *y = &b->seq[sb];
     if (x->n_tokens != y->n_tokens || x->n_left != y->n_left || x->n_turns != y->n_turns || x->n_keep != y->n_keep ||
         x->n_cells != y->n_cells || x->moved != y->moved ||
-        memcmp(x->token, y->token, x->n_tokens * sizeof *x->token) ||
-        memcmp(x->left, y->left, x->n_left * sizeof *x->left))
+        (x->n_tokens && memcmp(x->token, y->token, x->n_tokens * sizeof *x->token)) ||
+        (x->n_left && memcmp(x->left, y->left, x->n_left * sizeof *x->left)))
         return false;
     for (size_t i = 0; i < x->n_turns; i++)
         if (x->turn[i].first != y->turn[i].first || x->turn[i].pinned != y->turn[i].pinned) return false;

@@ -528,11 +528,17 @@ static void the_64_logits_after_a_resume_are_those_of_a_session_never_closed(voi
         struct bench a, b;
         struct err e = {0};
         bench_open(&a, names[i < 4 ? i % 2 : 0], &o);
+        o.start = o.bound; /* another capacity */
         bench_open(&b, names[i < 4 ? i % 2 : 0], &o);
         float *all = malloc((size_t)300 * 264 * sizeof *all);
         assert_int_equal(session_logits(a.s, id, 300, 40, all, &e), 0);
         free(all);
         assert_non_null(support_folder_make());
+        if (session_save(a.s, support_folder_path("saved"), NULL, &e)) fail_msg("%s", e.text);
+        for (int t = 0; t < 20; t++) { /* and again behind that, after a turn more */
+            struct session_batch next = {.token = id + 100 + t, .n = 1, .first = (size_t)-1, .logits = a.s->logits};
+            if (session_compute(a.s, &next, &e)) fail_msg("%s", e.text);
+        }
         if (session_save(a.s, support_folder_path("saved"), NULL, &e)) fail_msg("%s", e.text);
         if (session_load(b.s, support_folder_path("saved"), NULL, &e)) fail_msg("%s", e.text);
         for (int t = 0; t < 64; t++) {
