@@ -15,6 +15,7 @@
 #define RUNS 5              /* of a cost that is over in microseconds: the median counts */
 #define OPEN_BOUND 131072u
 #define GROWTH_CELLS 4096u  /* growths are followed up to here, or to the largest depth */
+#define MAX_GROWTHS 64
 #define AROUND 4            /* neighbours of a step that does something else */
 #define MAX_TEXT_BYTES (64u << 20)
 #define CACHE_CELLS 4096u   /* where no depth is named, the tests of the cache need one all the same */
@@ -163,7 +164,9 @@ static int run_open(const struct bench *b, struct err *e) {
 struct growth {
     uint32_t before, after;           /* cells */
     double step[RUNS], around[RUNS];  /* microseconds of the step that grew, and of its neighbours */
+    double ratio[RUNS];
     double cost[RUNS];                /* of the growth alone, as the cache measured it */
+    uint64_t copied;                  /* bytes, in all runs */
 };
 
 static double last_growth_us(const struct kv *kv) {
@@ -185,16 +188,39 @@ static int step_over(struct session *s, uint32_t cells, struct growth *g, int ru
     g->before = cells;
     g->after = st.kv.committed;
     g->step[run] = us[AROUND / 2];
+    g->copied += st.kv.copied_bytes;
     g->cost[run] = last_growth_us(session_kv(s));
     g->around[run] = 0;
     for (int i = 0; i <= AROUND; i++)
         if (i != AROUND / 2) g->around[run] += us[i] / AROUND;
+    g->ratio[run] = g->step[run] / g->around[run];
+    return 0;
+}
+
+/* The growth from `cells` on, in sessions of its own: what one costs depends on what was touched before. *cells: 0 for what is
+ * committed at opening; then what it grew to. Nothing where that is `end` or more. */
+static int growth_from(const struct bench *b, const struct session_options *o, uint32_t end, uint32_t *cells, struct growth *g, struct err *e) {
+    struct session *s;
+    struct session_stats st;
+    int rc = 0;
+    *g = (struct growth){0};
+    for (int run = 0; run < RUNS && !rc; run++) {
+        rc = session_open(&s, b->model, o, e);
+        if (rc) return rc;
+        session_get_stats(s, &st);
+        if (!*cells) *cells = st.kv.committed;
+        if (*cells < end) rc = step_over(s, *cells, g, run, e);
+        session_close(s);
+        if (*cells >= end) return rc;
+    }
+    if (rc) return rc;
+    if (g->after <= *cells) return err_set(e, ERR_FAILED, "the cache did not grow beyond %u cells", *cells);
+    *cells = g->after;
     return 0;
 }
 
 static int run_growth(const struct bench *b, struct err *e) {
     struct session_options o = b->options;
-    struct session *s;
     uint32_t end = GROWTH_CELLS;
     for (size_t i = 0; i < b->n_depths; i++)
         if (b->depth[i] > end) end = b->depth[i];
@@ -202,24 +228,12 @@ static int run_growth(const struct bench *b, struct err *e) {
     if (end > o.bound) end = o.bound;
     if (o.grow == KV_GROW_FIXED) return 0; /* never grows */
     uint32_t cells = 0;
-    for (;;) {
-        struct growth g = {0};
-        struct session_stats st;
-        int rc = 0;
-        for (int run = 0; run < RUNS && !rc; run++) { /* each in a session of its own: what a growth costs depends on what was touched before */
-            rc = session_open(&s, b->model, &o, e);
-            if (rc) return rc;
-            session_get_stats(s, &st);
-            if (!cells) cells = st.kv.committed;
-            if (cells >= end) {
-                session_close(s);
-                return 0;
-            }
-            rc = step_over(s, cells, &g, run, e);
-            session_close(s);
-        }
+    double ratio[MAX_GROWTHS];
+    size_t n = 0;
+    for (struct growth g; n < MAX_GROWTHS; n++) {
+        int rc = growth_from(b, &o, end, &cells, &g, e);
         if (rc) return rc;
-        if (g.after <= cells) return err_set(e, ERR_FAILED, "the cache did not grow beyond %u cells", cells);
+        if (!g.after) break;
         struct bench_row r = row_of(b, "growth");
         r.n = g.after - g.before;
         r.depth = g.before;
@@ -227,10 +241,44 @@ static int run_growth(const struct bench *b, struct err *e) {
         r.us_max = median(g.step, RUNS);
         r.us_median = median(g.around, RUNS);
         r.us = median(g.cost, RUNS);
-        r.bytes = 0; /* blocks are appended: the cache has no way to grow that copies a cell */
+        r.ratio = ratio[n] = median(g.ratio, RUNS);
+        r.bytes = (double)g.copied;
         report(b, &r);
-        cells = g.after;
     }
+    if (!n) return 0;
+    struct bench_row r = row_of(b, "growths");
+    r.n = (double)n;
+    r.bound = o.bound;
+    r.ratio = median(ratio, n);
+    report(b, &r);
+    return 0;
+}
+
+/* How long it takes until an emptied cache has given its memory back, and what the process keeps of it. */
+static int clear_at(const struct bench *b, uint32_t depth, struct err *e) {
+    struct session *s;
+    struct session_options o;
+    struct session_stats before, after;
+    struct bench_row r = row_of(b, "clear");
+    int rc = open_session(b, depth, &s, &o, e);
+    if (rc) return rc;
+    rc = session_bench_decode(s, 1, NULL, e); /* what is not the cache's is there */
+    uint64_t empty = process_rss_bytes();
+    if (!rc) rc = session_bench_fill(s, depth, e);
+    session_get_stats(s, &before);
+    double start = process_now_us();
+    if (!rc && session_clear(s)) rc = err_set(e, ERR_FAILED, "the cache cannot be cleared");
+    uint64_t left = process_rss_bytes(); /* part of what is timed: it is then that the memory is back */
+    r.us = process_now_us() - start;
+    session_get_stats(s, &after);
+    session_close(s);
+    if (rc) return rc;
+    r.depth = depth;
+    r.bound = o.bound;
+    r.bytes = (double)(before.kv.committed_bytes - after.kv.committed_bytes);
+    r.rss_bytes = left > empty ? (double)(left - empty) : 0;
+    report(b, &r);
+    return 0;
 }
 
 /* Fills a session whose bound is the depth all but a few cells, decodes over its end, and gives the time of the step that found it
@@ -281,6 +329,7 @@ static int each_filled_depth(const struct bench *b, int (*run)(const struct benc
     return run(b, b->options.bound && b->options.bound < CACHE_CELLS ? b->options.bound : CACHE_CELLS, e);
 }
 
+static int run_clear(const struct bench *b, struct err *e) { return each_filled_depth(b, clear_at, e); }
 static int run_shift(const struct bench *b, struct err *e) { return each_filled_depth(b, shift_at, e); }
 
 /* Back to a conversation that is held ready; ratio: how often that goes into reading it. */
@@ -476,6 +525,7 @@ static int run_perplexity(const struct bench *b, struct err *e) {
 
 const struct bench_test bench_tests[] = {
     {"bandwidth", run_bandwidth}, {"peak", run_peak}, {"prefill", run_prefill}, {"decode", run_decode}, {"open", run_open},
-    {"growth", run_growth}, {"shift", run_shift}, {"switch", run_switch}, {"save", run_save}, {"resume", run_resume}, {"perplexity", run_perplexity},
+    {"growth", run_growth}, {"clear", run_clear}, {"shift", run_shift}, {"switch", run_switch}, {"save", run_save}, {"resume", run_resume},
+    {"perplexity", run_perplexity},
     {NULL, NULL},
 };

@@ -14,7 +14,7 @@ struct bench_row {
     const char *test, *type;  /* type: of the weights, or of the numbers that `peak` computes with */
     double n, depth, bound;
     double tokens_per_s, us, us_max, us_median, bytes, rss_bytes, per_s, perplexity;
-    double ratio; /* us against the plainest way to the same end: see the test */
+    double ratio; /* us against the plainest way to the same end, or a step that grew against its neighbours: see the test */
 };
 
 struct bench {

@@ -77,12 +77,14 @@ int options_check(const struct settings *s, struct err *e) {
     return 0;
 }
 
+static bool is_auto(const struct settings *s, enum setting_id id) { return !strcasecmp(settings_text(s, id), "auto"); }
+
 int options_session(const struct settings *s, struct session_options *o, struct err *e) {
     *o = (struct session_options){
         .bound = (uint32_t)settings_int(s, SET_BOUND),
         .start = (uint32_t)settings_int(s, SET_START),
         .step_bytes = (uint64_t)settings_int(s, SET_STEP),
-        .budget_bytes = (uint64_t)settings_int(s, SET_BUDGET),
+        .threshold_bytes = (uint64_t)settings_int(s, SET_THRESHOLD),
         .prompt_tokens = (uint32_t)settings_int(s, SET_CACHE_TOKENS),
         .evict_free = settings_real(s, SET_EVICT_FREE),
         .n_threads = (int)settings_int(s, SET_THREADS),
@@ -91,8 +93,11 @@ int options_session(const struct settings *s, struct session_options *o, struct 
         .type_k = num_find_name(settings_text(s, SET_TYPE_K)),
         .type_v = num_find_name(settings_text(s, SET_TYPE_V)),
     };
-    bool is_auto = !strcasecmp(settings_text(s, SET_CACHE_RAM), "auto");
-    o->prompt_bytes = is_auto ? KV_PROMPT_AUTO : (uint64_t)settings_int(s, SET_CACHE_RAM);
+    o->prompt_bytes = is_auto(s, SET_CACHE_RAM) ? KV_PROMPT_AUTO : (uint64_t)settings_int(s, SET_CACHE_RAM);
+    if (!is_auto(s, SET_BUDGET)) { /* a budget of nothing is none that is automatic: the cache says what it needs at least */
+        o->budget_bytes = (uint64_t)settings_int(s, SET_BUDGET);
+        if (!o->budget_bytes) o->budget_bytes = 1;
+    }
     int evict = kv_evict_find(settings_text(s, SET_EVICT));
     if (evict < 0) return err_set(e, ERR_USAGE, "--evict %s: there is no such mode", settings_text(s, SET_EVICT));
     o->evict = (enum kv_evict)evict;

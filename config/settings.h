@@ -28,6 +28,8 @@ enum setting_type {
     SETTING_OPTIONAL, /* one of choices, given only as --flag=value; the flag alone is the text "" */
 };
 
+#define SETTING_SIZE_MAX 0x1p62
+
 enum setting_origin { ORIGIN_DEFAULT, ORIGIN_MODEL, ORIGIN_CONFIG, ORIGIN_PERSONA, ORIGIN_FLAG, ORIGIN_COMMAND /* /set */ };
 
 /* The rows' ids: one for each row of the table in settings.c, in its order. */

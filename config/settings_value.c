@@ -116,7 +116,11 @@ void settings_value_allowed(const struct setting *d, struct buf *out) {
         add_range(d, d->choices ? ", or a whole number" : "a whole number", out);
         break;
     case SETTING_REAL: add_range(d, "a number", out); break;
-    case SETTING_SIZE: buf_add_text(out, "a size as 64k, 512MiB or 1GiB, or auto"); break;
+    case SETTING_SIZE:
+        buf_add_text(out, "a size as 64k, 512MiB or 1GiB");
+        if (d->min > 0) buf_printf(out, " (%.0fB or more)", d->min);
+        buf_add_text(out, ", or auto");
+        break;
     case SETTING_TEXT: buf_add_text(out, "a text"); break;
     case SETTING_PATH: buf_add_text(out, "a path"); break;
     case SETTING_LIST: buf_add_text(out, "a text or a list of texts"); break;

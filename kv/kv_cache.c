@@ -92,7 +92,6 @@ static int open_arena(struct kv *c) {
         rc = kv_arena_open(&c->arena, bytes, kv_blocks(c->config.bound), KV_ARENA_RESERVE);
     }
     c->budget.reserved = c->arena.reserved_bytes > 0;
-    c->drop_entry = kv_prompt_drop_oldest;
     return rc;
 }
 

@@ -57,9 +57,6 @@ struct kv {
     uint64_t cut_us;                  /* when it was */
     uint32_t hold;                    /* blocks that were needed again after such a shrink, */
     uint64_t hold_us;                 /* and when */
-    /* Set by the prompt cache: drops its least recently used entry and tells of it by an event; false: it has none.
-     * What is short gets this before anything else is tried. NULL: there is no prompt cache. */
-    bool (*drop_entry)(struct kv *c);
     uint64_t *written;      /* [blocks] the clock when a cell of it was last written */
     uint64_t clock;         /* saves and loads, from 1 */
     struct kv_saved *saved; /* what stands in which file: see kv_saved.h */

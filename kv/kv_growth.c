@@ -146,12 +146,12 @@ static int refuse(struct kv *c, uint32_t least, uint64_t since, const struct kv_
 }
 
 void kv_growth_drop_entries(struct kv *c, uint64_t n) {
-    while (c->drop_entry && c->cells.used + n > c->cells.n && c->cells.n < kv_pool(c)) {
+    while (c->cells.parked && c->cells.used + n > c->cells.n && c->cells.n < kv_pool(c)) {
         uint64_t need = c->cells.used + n;
         uint32_t cells = need < kv_pool(c) ? (uint32_t)need : kv_pool(c);
         bool lately = c->refused_us && kv_now_us() - c->refused_us < KV_RETRY_US;
         if (!lately && kv_blocks(kv_growth_target(c, cells)) <= affordable(c, kv_growth_room(c).bytes)) return;
-        if (!c->drop_entry(c)) return;
+        if (!kv_prompt_drop_oldest(c)) return;
     }
 }
 

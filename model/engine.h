@@ -102,6 +102,7 @@ struct session_options {
     uint32_t start;
     enum kv_grow grow;
     uint64_t step_bytes; uint32_t step_cells;
+    uint64_t threshold_bytes; /* 0: 1 GiB */
     uint64_t budget_bytes;    /* 0: automatic */
     uint64_t prompt_bytes;    /* most for conversations that are not live; 0: none are held ready; KV_PROMPT_AUTO */
     uint32_t prompt_tokens;   /* and most tokens of them; 0: as many as fit */

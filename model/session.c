@@ -49,6 +49,7 @@ static int open_cache(struct session *s, struct err *e) {
         .grow = o->grow,
         .step_bytes = o->step_bytes,
         .step_cells = o->step_cells,
+        .threshold_bytes = o->threshold_bytes,
         .budget_bytes = o->budget_bytes,
         .weight_bytes = s->model->weight_bytes,
         .prompt_bytes = o->prompt_bytes,

@@ -9,7 +9,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "tests/support_kv.h"
@@ -399,65 +398,147 @@ static void blocks_come_back_on_request_and_not_in_a_flutter(void **state) {
     kv_close(c);
 }
 
-/* ---- budget ---- */
+/* ---- never flapping ---- */
 
-static char tree[200];
-
-static void put(const char *folder, const char *name, const char *text) {
-    char path[400];
-    snprintf(path, sizeof path, "%s", tree);
-    for (const char *p = folder; *p;) { /* mkdir -p */
-        size_t n = strcspn(p + 1, "/") + 1;
-        strncat(path, p, n);
-        mkdir(path, 0700);
-        p += n;
+static void append(struct kv *c, uint32_t n) {
+    static int32_t token[4096];
+    while (n) {
+        uint32_t now = n < 500 ? n : 500;
+        struct kv_batch b;
+        assert_int_equal(kv_begin(c, 0, token, now, SIZE_MAX, &b, NULL), 0);
+        kv_finish(c, &b);
+        n -= now;
     }
-    strncat(path, "/", 2);
-    strncat(path, name, 100);
-    FILE *f = fopen(path, "w");
-    assert_non_null(f);
-    fputs(text, f);
-    fclose(f);
 }
 
-static void room_is(uint64_t mib, const char *limit, uint64_t weights, uint64_t committed, uint64_t touched) {
-    struct kv_budget b = {.weight_bytes = weights * MIB, .reserved = true, .root = tree};
-    struct kv_room r = kv_budget_room(&b, committed * MIB, touched * MIB);
-    assert_int_equal(r.bytes, mib * MIB);
-    assert_string_equal(r.limit, limit);
-}
-
-static void the_room_is_what_the_tightest_limit_leaves(void **state) {
+static void whatever_sizes_a_reply_goes_back_and_forth_between_memory_does_not(void **state) {
     (void)state;
-    snprintf(tree, sizeof tree, "/tmp/kvetch-budget-XXXXXX");
-    assert_non_null(mkdtemp(tree));
-    struct kv_budget none = {.reserved = true, .root = tree};
-    assert_true(kv_budget_room(&none, 0, 0).bytes == UINT64_MAX); /* nothing can be read */
-    put("/proc", "meminfo", "MemTotal:       8388608 kB\nMemAvailable:   4194304 kB\n");
-    room_is(4096 - 256, "memory", 0, 0, 0);
-    room_is(4096 - 256 - 1000, "memory", 1000, 0, 0);
-    room_is(4096 - 256 - 90, "memory", 0, 100, 10); /* 90 MiB are committed and will yet be touched */
-    put("/proc/self", "cgroup", "0::/user/app\n");
-    put("/sys/fs/cgroup/user/app", "memory.max", "2147483648\n");
-    put("/sys/fs/cgroup/user/app", "memory.high", "max\n");
-    put("/sys/fs/cgroup/user/app", "memory.current", "1073741824\n");
-    room_is(1024, "cgroup", 0, 0, 0);
-    put("/sys/fs/cgroup/user/app", "memory.stat", "anon 5\nactive_file 104857600\ninactive_file 209715200\n");
-    room_is(1324, "cgroup", 0, 0, 0);
-    room_is(1124, "cgroup", 200, 0, 0); /* weights are not ours to evict */
-    put("/sys/fs/cgroup/user/app", "memory.high", "1258291200\n");
-    room_is(1200 - 1024 + 300, "cgroup", 0, 0, 0);
-    put("/sys/fs/cgroup/user", "memory.max", "1100000000\n"); /* an ancestor's limit */
-    put("/sys/fs/cgroup/user", "memory.current", "1100000000\n");
-    room_is(0, "cgroup", 0, 0, 0);
-    put("/proc/self", "cgroup", "5:cpu:/x\n4:memory:/old\n");
-    put("/sys/fs/cgroup/memory/old", "memory.limit_in_bytes", "1073741824\n");
-    put("/sys/fs/cgroup/memory/old", "memory.usage_in_bytes", "536870912\n");
-    put("/sys/fs/cgroup/memory/old", "memory.stat", "inactive_file 7\ntotal_inactive_file 1048576\n");
-    room_is(513, "cgroup", 0, 0, 0);
-    char command[300];
-    snprintf(command, sizeof command, "rm -r '%s'", tree);
-    assert_int_equal(system(command), 0);
+    static const uint32_t size[] = {1, 100, 300, 600, 1100, 2100, 5000, 9000, 20000};
+    enum { SIZES = sizeof size / sizeof *size };
+    for (int lo = 0; lo < SIZES; lo++)
+        for (int hi = lo + 1; hi < SIZES; hi++) {
+            struct kv_config g = kvt_config(30000, "f16");
+            struct kv *c = kvt_open(&g);
+            append(c, size[hi]);
+            uint32_t grown = c->log.n_grow;
+            for (int k = 0; k < 12; k++) {
+                assert_true(kv_seq_rm(c, 0, size[lo], -1));
+                append(c, size[hi] - size[lo]);
+            }
+            assert_true(c->log.n_shrink <= 1);
+            assert_true(c->log.n_grow - grown <= 16); /* the steps from the one shrink back up, at most */
+            uint32_t shrunk = c->log.n_shrink;
+            c->hold_us -= c->hold ? KV_HOLD_US : 0; /* a minute later it may try again, once */
+            for (int k = 0; k < 12; k++) {
+                assert_true(kv_seq_rm(c, 0, size[lo], -1));
+                append(c, size[hi] - size[lo]);
+            }
+            assert_true(c->log.n_shrink <= shrunk + 1);
+            kv_clear(c, false); /* and what is asked for is done at once */
+            assert_int_equal(c->arena.n_blocks, 1);
+            kv_close(c);
+        }
+}
+
+static void random_rewinds_shrink_no_more_than_once_for_each_size(void **state) {
+    (void)state;
+    struct kv_config g = kvt_config(60000, "f16");
+    struct kv *c = kvt_open(&g);
+    uint32_t x = 7;
+    for (int i = 0; i < 3000; i++) {
+        x = x * 1664525u + 1013904223u;
+        uint32_t want = (x >> 8) % 50000;
+        if (c->cells.used > want) assert_true(kv_seq_rm(c, 0, want, -1));
+        else append(c, want - c->cells.used);
+    }
+    assert_true(c->log.n_shrink < 20); /* each is held from then on: at most one for each size that doubling passes, and their halves */
+    kv_close(c);
+}
+
+/* ---- how much is committed ---- */
+
+static void no_more_is_committed_than_the_policy_makes_of_what_is_used_and_one_block(void **state) {
+    (void)state;
+    for (int grow = 0; grow < KV_GROW_FIXED; grow++)
+        for (uint32_t n = 1; n <= 200; n += 33) {
+            struct kv_config g = kvt_config(9000, "f16");
+            g.grow = (enum kv_grow)grow;
+            g.step_cells = 700;
+            g.threshold_bytes = 8 * 32768;
+            g.step_bytes = 6 * 32768;
+            struct kv *c = kvt_open(&g), *d = kvt_open(&g); /* d tells what the policy makes of a number of cells */
+            for (uint32_t used = n; used <= 8700; used += n) {
+                append(c, n);
+                if (c->prefault) kv_prefault_wait(c->prefault);
+                uint32_t most = used + KV_BLOCK < 9000 ? used + KV_BLOCK : 9000;
+                assert_int_equal(kv_growth_make(d, most, false, "full", NULL), 0);
+                assert_true(c->arena.n_blocks <= d->arena.n_blocks);
+                assert_true(c->arena.committed_bytes <= d->arena.committed_bytes);
+            }
+            kv_close(c);
+            kv_close(d);
+        }
+}
+
+/* ---- all or nothing ---- */
+
+static void a_growth_refused_at_any_commit_leaves_everything_as_it_was(void **state) {
+    (void)state;
+    for (int way = 0; way < 3; way++)
+        for (uint32_t nth = 1; nth < 7; nth++) {
+            struct kv_config g = kvt_config(50000, "f16");
+            g.evict = KV_EVICT_STOP;
+            struct kv *c = kvt_open(&g);
+            kv_arena_close(&c->arena);
+            assert_int_equal(kv_arena_open(&c->arena, c->layout.block_bytes, kv_blocks(50000), (enum kv_arena_way)way), 0);
+            assert_int_equal(kv_arena_commit(&c->arena, 1), 0);
+            c->arena.fail_in = nth;
+            c->arena.fail_more = 1; /* nor is the least that would do granted */
+            int i = 0, rc = 0;
+            while (i < 20000 && !rc) rc = kvt_append(c, 0, i++, NULL);
+            assert_int_equal(rc, ERR_MEMORY);
+            uint32_t blocks = 1u << (nth - 1);
+            assert_int_equal(i, blocks * KV_BLOCK + 1);
+            assert_int_equal(c->arena.n_blocks, blocks);
+            assert_int_equal(c->cells.n, blocks * KV_BLOCK);
+            assert_int_equal(c->cells.used, blocks * KV_BLOCK);
+            assert_int_equal(kv_seq_pos_max(c, 0), i - 2);
+            kvt_check(c, 0);
+            assert_int_equal(kvt_append(c, 0, i - 1, NULL), ERR_MEMORY); /* not asked for again at once */
+            c->refused_us = 0;
+            c->arena.fail_in = c->arena.fail_more = 0;
+            for (i--; i < 20000; i++) assert_int_equal(kvt_append(c, 0, i, NULL), 0);
+            kvt_check(c, 0);
+            kv_close(c);
+        }
+}
+
+static void grown_shrunk_and_grown_again_in_every_way_the_bytes_are_the_same(void **state) {
+    (void)state;
+    struct kv_config g = kvt_config(60000, "f16");
+    struct kv *c[4];
+    for (int way = 0; way < 3; way++) {
+        c[way] = kvt_open(&g);
+        kv_arena_close(&c[way]->arena);
+        assert_int_equal(kv_arena_open(&c[way]->arena, c[way]->layout.block_bytes, kv_blocks(g.bound), (enum kv_arena_way)way), 0);
+        assert_int_equal(kv_arena_commit(&c[way]->arena, 1), 0);
+    }
+    g.grow = KV_GROW_FIXED;
+    c[3] = kvt_open(&g); /* never grows */
+    for (int round = 0; round < 3; round++) {
+        for (int way = 0; way < 4; way++) {
+            if (round) assert_true(kv_seq_rm(c[way], 0, 700 * round, -1));
+            if (round) kv_shrink(c[way]);
+            for (int i = 0; i < 4000; i++) assert_int_equal(kvt_append(c[way], 0, i * (round + 1), NULL), 0);
+            kvt_check(c[way], 0);
+        }
+        for (size_t i = 0; i < c[0]->seq[0].n_tokens; i++)
+            for (int way = 1; way < 4; way++) assert_true(kvt_hash(c[way], 0, i) == kvt_hash(c[0], 0, i));
+    }
+    assert_int_equal(c[0]->arena.copied_bytes, 0);
+    assert_int_equal(c[1]->arena.copied_bytes, 0);
+    assert_true(c[2]->arena.copied_bytes > 0);
+    for (int way = 0; way < 4; way++) kv_close(c[way]);
 }
 
 int main(void) {
@@ -475,7 +556,11 @@ int main(void) {
         cmocka_unit_test(rlimit_data_lets_the_conversation_go_on_by_the_bounds_rule),
         cmocka_unit_test(without_a_reservation_everything_is_the_same),
         cmocka_unit_test(blocks_come_back_on_request_and_not_in_a_flutter),
-        cmocka_unit_test(the_room_is_what_the_tightest_limit_leaves),
+        cmocka_unit_test(whatever_sizes_a_reply_goes_back_and_forth_between_memory_does_not),
+        cmocka_unit_test(random_rewinds_shrink_no_more_than_once_for_each_size),
+        cmocka_unit_test(no_more_is_committed_than_the_policy_makes_of_what_is_used_and_one_block),
+        cmocka_unit_test(a_growth_refused_at_any_commit_leaves_everything_as_it_was),
+        cmocka_unit_test(grown_shrunk_and_grown_again_in_every_way_the_bytes_are_the_same),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -680,6 +680,17 @@ static void a_title_reaches_the_terminal_without_control_sequences(void **state)
     program_run_free(&r);
 }
 
+static void a_budget_below_a_block_is_refused_with_the_least_that_does(void **state) {
+    (void)state;
+    struct program_run r;
+    for (int i = 0; i < 2; i++) {
+        RUN(&r, NULL, 0, MODEL, "-p", "x", "-n", "1", "--budget", i ? "1k" : "0");
+        assert_int_equal(r.status, 4);
+        assert_non_null(strstr(buf_text(&r.err), "a --budget (context.budget) of at least "));
+        program_run_free(&r);
+    }
+}
+
 static void jsonl_names_the_conversation_from_its_start_and_one_without_a_turn_is_not_kept(void **state) {
     (void)state;
     struct program_run r;
@@ -732,6 +743,7 @@ int main(void) {
         cmocka_unit_test(a_resumed_conversation_that_is_not_to_be_saved_is_answered_and_stays_as_it_was),
         cmocka_unit_test(a_name_that_is_taken_is_refused),
         cmocka_unit_test(a_title_reaches_the_terminal_without_control_sequences),
+        cmocka_unit_test(a_budget_below_a_block_is_refused_with_the_least_that_does),
         cmocka_unit_test(jsonl_names_the_conversation_from_its_start_and_one_without_a_turn_is_not_kept),
         cmocka_unit_test(an_unknown_conversation_ends_with_3_and_the_nearest_name),
         cmocka_unit_test(a_store_that_cannot_be_written_ends_with_1_before_computing),

@@ -501,10 +501,19 @@ static void a_message_too_long_is_refused_and_the_chat_goes_on(void **state) {
 
 #define N_BITS 780u /* past three growths */
 
+/* As if the system had refused to reserve addresses, or even to move them. */
+static void open_arena(struct kv *c, enum kv_arena_way way) {
+    uint32_t n = c->arena.n_blocks, cap = c->arena.cap_blocks;
+    kv_arena_close(&c->arena);
+    assert_int_equal(kv_arena_open(&c->arena, c->layout.block_bytes, cap, way), 0);
+    assert_int_equal(kv_arena_commit(&c->arena, n), 0);
+}
+
 /* All logits of a text; scatter: another sequence's cells lie in between. */
-static float *all_logits(struct model *m, const struct session_options *o, uint32_t ubatch, bool scatter) {
+static float *all_logits(struct model *m, const struct session_options *o, uint32_t ubatch, bool scatter, enum kv_arena_way way) {
     struct err e = {0};
     struct session *s = open_session(m, o);
+    if (way != KV_ARENA_RESERVE) open_arena(session_kv(s), way);
     float *out = malloc((size_t)N_BITS * N_VOCAB * sizeof *out);
     int32_t token[N_BITS];
     int other = kv_acquire(session_kv(s));
@@ -519,20 +528,23 @@ static float *all_logits(struct model *m, const struct session_options *o, uint3
         kv_finish(session_kv(s), &between);
         if (i % 5 == 4) kv_seq_rm(session_kv(s), other, 0, 2); /* and holes come back */
     }
+    assert_int_equal(session_kv(s)->arena.copied_bytes > 0, way == KV_ARENA_COPY);
     if (scatter) assert_true(session_kv(s)->seq[s->seq].n_runs > 20);
     session_close(s);
     return out;
 }
 
-static void the_bits_depend_neither_on_placement_nor_growth_nor_threads_nor_split(void **state) {
+static void the_bits_depend_neither_on_placement_nor_ways_of_growing_nor_threads_nor_split(void **state) {
     (void)state;
     static const struct {
         uint32_t start, step, ubatch;
         int n_threads;
         bool scatter;
+        enum kv_arena_way way;
     } how[] = {
-        {2048, 0, 512, 1, false}, {0, 0, 512, 2, false}, {0, 256, 255, 3, false}, {0, 256, 256, 4, false},
-        {0, 256, 257, 2, false},  {0, 256, 1, 2, false}, {0, 256, 7, 1, true},    {0, 0, 31, 2, true},
+        {2048, 0, 512, 1, false, KV_ARENA_RESERVE}, {0, 0, 512, 2, false, KV_ARENA_RESERVE}, {0, 256, 255, 3, false, KV_ARENA_RESERVE},
+        {0, 256, 256, 4, false, KV_ARENA_RESERVE},  {0, 256, 257, 2, false, KV_ARENA_REMAP}, {0, 256, 1, 2, false, KV_ARENA_RESERVE},
+        {0, 256, 7, 1, true, KV_ARENA_COPY},        {0, 0, 31, 2, true, KV_ARENA_REMAP},     {0, 256, 256, 2, false, KV_ARENA_COPY},
     };
     struct model *m = open_model(QUANTISED);
     float *first = NULL;
@@ -549,7 +561,7 @@ static void the_bits_depend_neither_on_placement_nor_growth_nor_threads_nor_spli
                                         .type_k = t,
                                         .type_v = t,
                                         .n_threads = how[i].n_threads};
-            float *out = all_logits(m, &o, how[i].ubatch, how[i].scatter);
+            float *out = all_logits(m, &o, how[i].ubatch, how[i].scatter, how[i].way);
             for (uint32_t k = 0; i && k < N_BITS; k++)
                 if (memcmp(out + (size_t)k * N_VOCAB, first + (size_t)k * N_VOCAB, N_VOCAB * sizeof *out))
                     fail_msg("%s, case %zu: other bits at token %u", t->name, i, k);
@@ -575,7 +587,7 @@ int main(void) {
         cmocka_unit_test(a_reply_longer_than_the_bound_is_reseeded_on_its_way),
         cmocka_unit_test(a_sliding_chat_holds_the_system_prompt_and_the_newest_tokens),
         cmocka_unit_test(a_message_too_long_is_refused_and_the_chat_goes_on),
-        cmocka_unit_test(the_bits_depend_neither_on_placement_nor_growth_nor_threads_nor_split),
+        cmocka_unit_test(the_bits_depend_neither_on_placement_nor_ways_of_growing_nor_threads_nor_split),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

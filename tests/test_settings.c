@@ -214,6 +214,8 @@ static void bad_values_say_what_is_allowed(void **state) {
     refused(ARGS("--grow", "linear:0"), "'linear:0'", "linear:SIZE");
     refused(ARGS("--grow", "triple"), "'triple'", "double");
     refused(ARGS("--keep", "all"), "'all'", "system, a whole number");
+    refused(ARGS("--grow-step", "0"), "--grow-step: '0'", "1B or more");
+    refused(ARGS("--grow-threshold=0k"), "--grow-threshold: '0k'", "1B or more");
     refused(ARGS("--budget", "lots"), "'lots'", "512MiB");
     refused(ARGS("--budget", "-5"), "'-5'", "512MiB");
     refused(ARGS("--plain=maybe"), "--plain: 'maybe'", "true or false");
