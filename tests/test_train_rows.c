@@ -31,7 +31,7 @@ static void put(const char *name, const char *text) {
 }
 
 static struct batch_options plain(void) {
-    return (struct batch_options){.system = SYSTEM, .row_tokens = 256, .seed = 7, .refusals = 0.1, .user_loss = 0.125f};
+    return (struct batch_options){.system = SYSTEM, .row_tokens = 256, .seed = 7, .refusals = 0.1, .first_loss = 1, .user_loss = 0.125f};
 }
 
 static void open_kitchen(struct kitchen *k, const char *facts, const char *talks, struct batch_options o) {

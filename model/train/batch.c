@@ -90,11 +90,14 @@ static int end_segment(struct making *g) {
 
 /* ---- messages ------------------------------------------------------------------------------------------------ */
 
-enum { TAIL = 2 }; /* tokens after a message's text: the end mark and a newline */
+enum {
+    TAIL = 2,    /* tokens after a message's text: the end mark and a newline */
+    CHOOSING = 4 /* first tokens of a reply: they choose the answer, the others follow from them */
+};
 
 /* Adds a message as the template writes it:
  *   <|im_start|> role newline TEXT <|im_end|> newline
- * TEXT and the reply's end count in the loss. */
+ * TEXT and the reply's end count in the loss, a reply's first tokens more than the rest. */
 static int put_message(struct making *g, enum chat_role role, const char *text) {
     struct chat_message msg = {.role = role, .text = text, .n_text = strlen(text)};
     struct rendered r;
@@ -103,8 +106,9 @@ static int put_message(struct making *g, enum chat_role role, const char *text) 
     float w = role == CHAT_ASSISTANT ? 1 : role == CHAT_USER ? g->b->o.user_loss : 0;
     for (size_t i = 0; !rc && i < r.n; i++) {
         bool is_text = i >= g->b->head[role] && i < r.n - TAIL, is_end = role == CHAT_ASSISTANT && i == r.n - TAIL;
+        bool chooses = role == CHAT_ASSISTANT && i < g->b->head[role] + CHOOSING;
         g->row->token[g->row->n] = r.id[i];
-        g->row->weight[g->row->n++] = is_text || is_end ? w : 0;
+        g->row->weight[g->row->n++] = is_text || is_end ? w * (chooses ? g->b->o.first_loss : 1) : 0;
     }
     if (!rc) rendered_free(&r);
     return rc;

@@ -20,6 +20,7 @@ struct batch_options {
     uint64_t seed;
     double refusals;       /* share of refusals among exchanges that are drawn */
     double no_system;      /* share of conversations without the system prompt */
+    float first_loss;      /* what each of a reply's first tokens weighs */
     float user_loss;       /* what a token of a user's text weighs; the reply's weigh 1, marks and system prompt 0 */
     bool hold;             /* some wordings are kept out, for batch_held */
     struct augment_options augment;

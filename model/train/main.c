@@ -32,6 +32,7 @@ static const struct option {
     {"--beta2", REAL, AT(beta2), "X", "memory of AdamW's second moment"},
     {"--dropout", REAL, AT(dropout), "X", "share of numbers left out"},
     {"--clip", REAL, AT(clip), "X", "longest gradient; 0: any"},
+    {"--first-loss", REAL, AT(first_loss), "X", "what a reply's first tokens weigh, which choose the answer"},
     {"--user-loss", REAL, AT(user_loss), "X", "what a token of the user's text weighs"},
     {"--refusals", REAL, AT(refusals), "X", "share of refused questions"},
     {"--no-system", REAL, AT(no_system), "X", "share of conversations without the system prompt"},

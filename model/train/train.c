@@ -49,7 +49,7 @@ void train_defaults(struct train_options *o) {
         .vocab = 2048, .layers = 4, .embd = 256, .ff = 704, .heads = 4, .kv_heads = 2, .context = 1024,
         .steps = 1500, .batch_tokens = 8192, .warm_up = 60, .threads = 2, .seed = 1,
         .lr = 2e-3, .lr_end = 0.02, .decay = 0.1, .beta2 = 0.95, .dropout = 0.1, .clip = 1,
-        .user_loss = 0.1, .refusals = 0.09, .no_system = 0.1,
+        .first_loss = 5, .user_loss = 0.1, .refusals = 0.09, .no_system = 0.1,
         .augment = {true, true, true, true, true},
         .report_every = 20, .measure_every = 200, .save_every = 100,
     };
@@ -85,7 +85,7 @@ static int check(const struct train_options *o, struct err *e) {
         {!o->threads || o->threads > 64, "--threads must be 1 to 64"},
         {!(o->dropout >= 0 && o->dropout < 1), "--dropout must be from 0 up to 1"},
         {!(o->refusals >= 0 && o->refusals <= 1 && o->no_system >= 0 && o->no_system <= 1), "--refusals and --no-system must be 0 to 1"},
-        {!(o->user_loss >= 0 && o->lr > 0 && o->lr_end >= 0 && o->decay >= 0 && o->clip >= 0), "rates and weights must not be negative"},
+        {!(o->first_loss >= 0 && o->user_loss >= 0 && o->lr > 0 && o->lr_end >= 0 && o->decay >= 0 && o->clip >= 0), "rates and weights must not be negative"},
     };
     for (size_t i = 0; i < sizeof rules / sizeof *rules; i++)
         if (rules[i].bad) return err_set(e, ERR_USAGE, "%s", rules[i].says);
@@ -99,7 +99,7 @@ static int hash_options(struct train *t) {
     buf_printf(&b, "%s|%s|%" PRIu64 " %" PRIu64 " %" PRIu64 " %" PRIu64 " %" PRIu64 " %" PRIu64 " %" PRIu64, o->system, o->pre, o->vocab, o->layers, o->embd,
                o->ff, o->heads, o->kv_heads, o->context);
     buf_printf(&b, "|%" PRIu64 " %" PRIu64 " %" PRIu64 " %" PRIu64 " %" PRIu64, o->steps, o->batch_tokens, o->warm_up, o->threads, o->seed);
-    buf_printf(&b, "|%a %a %a %a %a %a %a %a %a", o->lr, o->lr_end, o->decay, o->beta2, o->dropout, o->clip, o->user_loss, o->refusals, o->no_system);
+    buf_printf(&b, "|%a %a %a %a %a %a %a %a %a %a", o->first_loss, o->lr, o->lr_end, o->decay, o->beta2, o->dropout, o->clip, o->user_loss, o->refusals, o->no_system);
     buf_printf(&b, "|%d%d%d%d%d%d", o->validate, o->augment.synonyms, o->augment.typos, o->augment.openers, o->augment.letters, o->augment.drops);
     t->options = hash_bytes(buf_text(&b), b.len, t->corpus.hash);
     int rc = b.failed ? err_set(t->e, ERR_MEMORY, "no memory to train in") : 0;
@@ -117,7 +117,7 @@ static int open_data(struct train *t) {
     if (!rc) rc = vocabulary_open(&t->vocab, t->bpe, buf_text(&path), t->e);
     buf_free(&path);
     const struct batch_options b = {.system = o->system, .row_tokens = o->context, .seed = o->seed, .refusals = o->refusals, .no_system = o->no_system,
-                                    .user_loss = (float)o->user_loss, .hold = o->validate, .augment = o->augment};
+                                    .first_loss = (float)o->first_loss, .user_loss = (float)o->user_loss, .hold = o->validate, .augment = o->augment};
     return rc ? rc : batch_open(&t->batch, &t->corpus, t->vocab, &b, t->e);
 }
 
