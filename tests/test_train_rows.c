@@ -118,6 +118,50 @@ static void replies_weigh_one_with_their_end_users_a_little_and_marks_nothing(vo
     close_kitchen(&k);
 }
 
+static void the_first_tokens_of_a_reply_weigh_more(void **state) {
+    (void)state;
+    struct kitchen k = {0};
+    struct batch_row row = {0};
+    struct batch_options o = plain();
+    size_t heavy = 0, at = 0;
+    o.first_loss = 5;
+    open_kitchen(&k, "## topic: tea\nfact: tea\nq: how do i make tea\na: Boil water, then wait for a while.\n", NULL, o);
+    make(&k, BATCH_FIRST, 0, &row);
+    while (row.weight[at] < 1) at++;
+    for (size_t i = 0; i < row.segment[0]; i++) heavy += row.weight[i] == 5;
+    assert_int_equal(heavy, 4);
+    for (size_t i = at; i < at + 4; i++) assert_true(row.weight[i] == 5);
+    assert_true(row.weight[at + 4] == 1);
+    batch_row_free(&row);
+    close_kitchen(&k);
+}
+
+/* Taken apart or not, the user's text is the same; its tokens are not. */
+static void words_are_taken_apart_without_changing_the_text(void **state) {
+    (void)state;
+    static const char ASK[] = "how do i make some very strong tea";
+    struct kitchen k = {0};
+    struct batch_row row = {0};
+    struct batch_options o = plain();
+    size_t least = SIZE_MAX, most = 0;
+    o.augment.splits = true;
+    open_kitchen(&k, "## topic: tea\nfact: tea\nq: how do i make some very strong tea\na: Boil water.\n", NULL, o);
+    for (uint64_t i = 0; i < 40; i++) {
+        make(&k, BATCH_FIRST, i, &row);
+        struct buf text = {0};
+        size_t n = 0, at = 0;
+        while (row.weight[at] <= 0) at++;
+        for (; row.weight[at] > 0; at++, n++) vocab_piece(k.model->vocab, row.token[at], true, &text);
+        assert_string_equal(buf_text(&text), ASK);
+        buf_free(&text);
+        if (n < least) least = n;
+        if (n > most) most = n;
+    }
+    assert_true(most > least);
+    batch_row_free(&row);
+    close_kitchen(&k);
+}
+
 static void a_row_depends_on_its_seed_and_index_alone(void **state) {
     (void)state;
     struct kitchen k = {0};
@@ -125,7 +169,7 @@ static void a_row_depends_on_its_seed_and_index_alone(void **state) {
     struct batch_options o = plain();
     struct batch *other;
     struct err e = {0};
-    o.augment = (struct augment_options){true, true, true, true, true};
+    o.augment = (struct augment_options){true, true, true, true, true, true, true};
     open_kitchen(&k, TEA, TALKS, o);
     make(&k, BATCH_MIXED, 5, &one);
     for (uint64_t i = 9; i-- > 5;) make(&k, BATCH_MIXED, i, &two);
@@ -345,6 +389,11 @@ static void each_variation_does_its_own_work_now_and_then(void **state) {
     assert_in_range(differ, 100, 220);
     differ = tally((struct augment_options){.openers = true}, "show context", "", &holds);
     assert_int_equal(differ, 0); /* too short for a greeting */
+    differ = tally((struct augment_options){.noise = true}, "can you show the context", "context", &holds);
+    assert_in_range(differ, 200, 450);
+    assert_in_range(holds, 900, 980); /* any word may be missing */
+    tally((struct augment_options){.noise = true}, "show the context", "show the context", &holds);
+    assert_in_range(holds, 850, 970); /* three words stay, with a filler at most */
     tally((struct augment_options){.letters = true}, "show it", "?", &holds);
     assert_in_range(holds, 300, 400);
     tally((struct augment_options){.letters = true}, "show it", "Show", &holds);
@@ -353,12 +402,12 @@ static void each_variation_does_its_own_work_now_and_then(void **state) {
 
 static void names_of_commands_and_flags_are_never_changed(void **state) {
     (void)state;
-    const struct augment_options all = {true, true, true, true, true};
+    const struct augment_options all = {true, true, true, true, true, true, true};
     for (uint64_t i = 0; i < 2000; i++) {
         char *text = vary(all, i, "/transcript and --Temperature are names, -C too");
         assert_non_null(strstr(text, "/transcript "));
         assert_non_null(strstr(text, " --Temperature "));
-        assert_non_null(strstr(text, " -C "));
+        assert_non_null(strstr(text, " -C"));
         free(text);
     }
 }
@@ -367,6 +416,8 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_conversation_has_the_tokens_that_the_program_makes_of_it),
         cmocka_unit_test(replies_weigh_one_with_their_end_users_a_little_and_marks_nothing),
+        cmocka_unit_test(the_first_tokens_of_a_reply_weigh_more),
+        cmocka_unit_test(words_are_taken_apart_without_changing_the_text),
         cmocka_unit_test(a_row_depends_on_its_seed_and_index_alone),
         cmocka_unit_test(known_facts_come_equally_often_and_refusals_as_often_as_asked_for),
         cmocka_unit_test(a_follow_up_comes_right_after_another_fact_of_its_topic),

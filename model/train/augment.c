@@ -6,7 +6,7 @@
 
 #define COUNT(array) (sizeof(array) / sizeof *(array))
 
-static const double SWAP_PHRASE = 0.3, DROP_WORD = 0.08, TYPO = 0.16, TWO_TYPOS = 0.05, OPEN = 0.1, CLOSE = 0.06;
+static const double SWAP_PHRASE = 0.3, DROP_WORD = 0.08, LEAVE_OUT = 0.06, FILL = 0.12, TYPO = 0.16, TWO_TYPOS = 0.05, OPEN = 0.1, CLOSE = 0.06;
 
 enum { WORDS_TO_OPEN = 3, LETTERS_TO_SPOIL = 4 }; /* shorter ones stay as they are */
 
@@ -102,6 +102,43 @@ static void drop_word(struct pass *p) {
     bool blank = p->in.data[chosen + chosen_n] == ' ';
     if (blank) put_without(p, chosen, chosen_n + 1);
     else put_without(p, chosen ? chosen - 1 : 0, chosen_n + (chosen > 0));
+    turn_over(p);
+}
+
+/* ---- any word left out, a filler put in ---------------------------------------------------------------------- */
+
+/* Of four words and more any may be missing: no answer may hang on one of them. */
+static void leave_out(struct pass *p) {
+    const char *text = buf_text(&p->in);
+    size_t left = count_words(text);
+    for (size_t at = 0, n; next_word(text, &at, &n); at += n) {
+        if (left > 3 && !is_name(text + at) && draw_chance(p->d, LEAVE_OUT)) {
+            left--;
+            continue;
+        }
+        if (p->out.len) buf_add_char(&p->out, ' ');
+        buf_add(&p->out, text + at, n);
+    }
+    turn_over(p);
+}
+
+static void fill_in(struct pass *p) {
+    static const char *const filler[] = {"just ", "really ", "actually ", "now ", "here ", "today ", "then ", "again ", "exactly ", "maybe ", "always ", "only ",
+                                         "also ", "right now ", "ever ", "still ", "all ", "even ", "some ", "this ", "that ", "in kvetch ", "somehow ", "like "};
+    if (!draw_chance(p->d, FILL)) return;
+    const char *text = buf_text(&p->in);
+    size_t before = draw_below(p->d, count_words(text) + 1), i = draw_below(p->d, COUNT(filler)), words = 0, at = 0, n;
+    if (is_name(text)) return;
+    for (; words < before && next_word(text, &at, &n); at += n) words++;
+    at += strspn(text + at, " ");
+    buf_add(&p->out, text, at);
+    if (text[at]) {
+        buf_add_text(&p->out, filler[i]);
+        buf_add_text(&p->out, text + at);
+    } else {
+        buf_add_char(&p->out, ' ');
+        buf_add(&p->out, filler[i], strlen(filler[i]) - 1);
+    }
     turn_over(p);
 }
 
@@ -208,7 +245,7 @@ static void change_letters(struct pass *p) {
 
 int augment_user(const struct corpus *c, const struct augment_options *o, struct draw *d, const char *text, struct buf *out) {
     const struct { bool on; void (*run)(struct pass *p); } passes[] = {
-        {o->synonyms, swap_phrases}, {o->drops, drop_word}, {o->typos, add_typos}, {o->openers, add_openers}, {o->letters, change_letters},
+        {o->synonyms, swap_phrases}, {o->drops, drop_word}, {o->noise, leave_out}, {o->noise, fill_in}, {o->typos, add_typos}, {o->openers, add_openers}, {o->letters, change_letters},
     };
     struct pass p = {.c = c, .d = d};
     buf_add_text(&p.in, text);

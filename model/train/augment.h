@@ -16,6 +16,8 @@ struct augment_options {
     bool openers;  /* "hi, " before, " please" after */
     bool letters;  /* lower-case, Capitalised; ? . or nothing at the end */
     bool drops;    /* a small word left out */
+    bool noise;    /* any word left out, a filler put in */
+    bool splits;   /* a word in two parts, each with tokens of its own (batch.c): parts of words get a meaning too */
 };
 
 /* Appends text as it might have been typed. Synonyms are c's. ERR_MEMORY. */

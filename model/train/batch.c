@@ -4,6 +4,7 @@
 #include <assert.h>
 #include <math.h>
 #include <stdlib.h>
+#include <ctype.h>
 #include <string.h>
 
 #include "config/hash.h"
@@ -95,6 +96,38 @@ enum {
     CHOOSING = 4 /* first tokens of a reply: they choose the answer, the others follow from them */
 };
 
+static const double SPLIT = 0.03; /* at each place between two letters */
+
+/* The tokens of text with some words taken apart: what stands before and behind such a place is tokenised by itself. */
+static int tokenize_split(struct making *g, const char *text, struct tokens *out) {
+    size_t n = strlen(text), from = 0;
+    *out = (struct tokens){0};
+    for (size_t at = 1; at <= n; at++) {
+        bool inside = at < n && isalpha((unsigned char)text[at - 1]) && isalpha((unsigned char)text[at]);
+        if (at < n && !(inside && draw_chance(&g->d, SPLIT))) continue;
+        struct tokens part;
+        int rc = model_tokenize(g->b->m, text + from, at - from, false, false, &part, g->e);
+        int32_t *id = rc ? NULL : realloc(out->id, (out->n + part.n + 1) * sizeof *id);
+        if (!id) {
+            if (!rc) tokens_free(&part);
+            tokens_free(out);
+            return rc ? rc : no_memory(g->e);
+        }
+        memcpy(id + out->n, part.id, part.n * sizeof *id);
+        *out = (struct tokens){id, out->n + part.n};
+        tokens_free(&part);
+        from = at;
+    }
+    return 0;
+}
+
+static int put_token(struct making *g, int32_t id, float weight) {
+    if (reserve(g->row, 1)) return no_memory(g->e);
+    g->row->token[g->row->n] = id;
+    g->row->weight[g->row->n++] = weight;
+    return 0;
+}
+
 /* Adds a message as the template writes it:
  *   <|im_start|> role newline TEXT <|im_end|> newline
  * TEXT and the reply's end count in the loss, a reply's first tokens more than the rest. */
@@ -102,15 +135,20 @@ static int put_message(struct making *g, enum chat_role role, const char *text) 
     struct chat_message msg = {.role = role, .text = text, .n_text = strlen(text)};
     struct rendered r;
     int rc = model_render(g->b->m, &msg, 1, false, &r, g->e);
-    if (!rc && reserve(g->row, r.n)) rc = no_memory(g->e);
-    float w = role == CHAT_ASSISTANT ? 1 : role == CHAT_USER ? g->b->o.user_loss : 0;
-    for (size_t i = 0; !rc && i < r.n; i++) {
-        bool is_text = i >= g->b->head[role] && i < r.n - TAIL, is_end = role == CHAT_ASSISTANT && i == r.n - TAIL;
-        bool chooses = role == CHAT_ASSISTANT && i < g->b->head[role] + CHOOSING;
-        g->row->token[g->row->n] = r.id[i];
-        g->row->weight[g->row->n++] = is_text || is_end ? w * (chooses ? g->b->o.first_loss : 1) : 0;
+    if (rc) return rc;
+    size_t head = g->b->head[role];
+    struct tokens body = {r.id + head, r.n - TAIL - head}, split = {0};
+    if (role == CHAT_USER && g->b->o.augment.splits) {
+        rc = tokenize_split(g, text, &split);
+        body = split;
     }
-    if (!rc) rendered_free(&r);
+    const struct batch_options *o = &g->b->o;
+    float w = role == CHAT_ASSISTANT ? 1 : role == CHAT_USER ? o->user_loss : 0;
+    for (size_t i = 0; !rc && i < head; i++) rc = put_token(g, r.id[i], 0);
+    for (size_t i = 0; !rc && i < body.n; i++) rc = put_token(g, body.id[i], role == CHAT_ASSISTANT && i < CHOOSING ? o->first_loss : w);
+    for (size_t i = r.n - TAIL; !rc && i < r.n; i++) rc = put_token(g, r.id[i], role == CHAT_ASSISTANT && i == r.n - TAIL ? w : 0);
+    tokens_free(&split);
+    rendered_free(&r);
     return rc;
 }
 

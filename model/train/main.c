@@ -53,6 +53,8 @@ static const struct option {
     {"--no-openers", OFF, AT(augment.openers), NULL, "put no greeting before and no please after"},
     {"--no-letters", OFF, AT(augment.letters), NULL, "leave capitals and question marks as they are written"},
     {"--no-drops", OFF, AT(augment.drops), NULL, "leave out no small words"},
+    {"--no-noise", OFF, AT(augment.noise), NULL, "leave out no words and put none in"},
+    {"--no-splits", OFF, AT(augment.splits), NULL, "take no words apart"},
     {"--help", HELP, 0, NULL, "print this"},
 };
 
