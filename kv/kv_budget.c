@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #define MARGIN ((uint64_t)256 << 20) /* left for everybody else on the machine */
+#define OWN ((uint64_t)16 << 20)     /* addresses left for the rest of the program: text, tokens, scratch */
 #define PATH_ROOM 4096
 
 /* Reads a small file into text; false where there is none. */
@@ -53,7 +54,7 @@ static void take_process_limits(const struct kv_budget *b, struct kv_room *r) {
     if (!read_text(b->root, "/proc/self", "/status", text, sizeof text)) return;
     if (data.rlim_cur != RLIM_INFINITY) take(r, data.rlim_cur, value_of(text, "VmData") * 1024, "RLIMIT_DATA");
     if (as.rlim_cur != RLIM_INFINITY && !b->reserved)
-        take(r, as.rlim_cur, value_of(text, "VmSize") * 1024, "RLIMIT_AS");
+        take(r, as.rlim_cur, value_of(text, "VmSize") * 1024 + OWN, "RLIMIT_AS");
 }
 
 /* One control group. Page cache counts as used there but gives way, except for the weights. */
