@@ -214,6 +214,42 @@ static void the_measures_come_in_their_order_and_each_is_told_of(void **state) {
     }
 }
 
+/* A group of 100 MiB, of which others have 30 and the cache what it touched. */
+static void in_a_control_group_the_conversation_goes_on_below_its_limit(void **state) {
+    (void)state;
+    for (int v2 = 0; v2 < 2; v2++) {
+        struct kv *c = open_big(0, KV_EVICT_SHIFT);
+        const char *folder = v2 ? "/sys/fs/cgroup/box/app" : "/sys/fs/cgroup/memory/box/app";
+        tree = c->budget.root = support_folder_make();
+        assert_non_null(tree);
+        put("/proc/self", "cgroup", v2 ? "0::/box/app\n" : "3:memory:/box/app\n");
+        put(folder, v2 ? "memory.max" : "memory.limit_in_bytes", "104857600\n");
+        for (int i = 0; i < 400; i++) {
+            char used[40];
+            if (c->prefault) kv_prefault_wait(c->prefault);
+            snprintf(used, sizeof used, "%llu\n", (unsigned long long)(30 * MIB + (c->n_touched + c->arena.n_spare) * 8 * MIB));
+            put(folder, v2 ? "memory.current" : "memory.usage_in_bytes", used);
+            if (i % 20 == 0) c->refused_us = c->ahead_short_us = 0; /* a second later */
+            assert_int_equal(place(c, 0, 10), 0);
+            assert_true(c->arena.committed_bytes <= 70 * MIB);
+        }
+        struct kv_stats s;
+        kv_get_stats(c, &s);
+        assert_int_equal(s.committed_bytes, 64 * MIB);
+        assert_true(s.evicted_tokens > 0);
+        struct kv_event ev[KV_EVENTS];
+        size_t n = kv_events(c, 0, ev, KV_EVENTS), refused = 0;
+        for (size_t i = 0; i < n; i++)
+            if (ev[i].kind == KV_EVENT_REFUSED) {
+                assert_string_equal(ev[i].reason, "cgroup");
+                refused++;
+            }
+        assert_true(refused > 0);
+        kv_close(c);
+        support_folder_remove();
+    }
+}
+
 static void a_spare_block_that_the_cache_cannot_grow_into_is_given_back(void **state) {
     (void)state;
     struct kv *c = open_big(2 * 8 * MIB, KV_EVICT_SHIFT);
@@ -244,6 +280,7 @@ int main(void) {
         cmocka_unit_test(every_ancestor_counts_in_both_versions),
         cmocka_unit_test(limits_of_the_process_count_and_addresses_only_where_they_are_not_reserved),
         cmocka_unit_test(the_measures_come_in_their_order_and_each_is_told_of),
+        cmocka_unit_test(in_a_control_group_the_conversation_goes_on_below_its_limit),
         cmocka_unit_test(a_spare_block_that_the_cache_cannot_grow_into_is_given_back),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
