@@ -75,6 +75,9 @@ struct kv_config {
     uint64_t prompt_bytes; /* most bytes of cells that the prompt cache may hold; 0: there is none; KV_PROMPT_AUTO */
     uint32_t prompt_tokens; /* and most tokens; 0: as many as fit */
 
+    uint32_t streams;      /* 0: one pool for all sequences, which share cells. Else sequences [0, streams) each have a stream of
+                            * their own, of bound cells that no other one takes, and share none */
+
     enum kv_evict evict;
     uint32_t keep;         /* first cells that never leave when the prompt names no kept part (slide: at least 4 are kept) */
     double evict_free;     /* share of what is not kept that a shift frees, 0 < x <= 1; 0: a half */
@@ -208,7 +211,10 @@ const struct kv_layout *kv_get_layout(const struct kv *c);
  * noted. A rewind, edit or clear gives wholly free blocks back (with hysteresis). */
 
 bool kv_seq_rm(struct kv *c, int seq, int64_t p0, int64_t p1);            /* seq < 0: all. false: nothing was changed */
-int kv_seq_cp(struct kv *c, int src, int dst, int64_t p0, int64_t p1, struct err *e); /* shares cells, copies no bytes; dst must be empty */
+/* In [p0, p1) dst becomes what src is there; what it held there before goes, the rest of it stays. Cells are shared, no bytes are copied.
+ * Between streams the cells are copied, and the sequence as a whole takes the place of dst: ERR_USAGE where the range is less, or (unified) where
+ * dst would hold a shared cell at two positions. ERR_MEMORY, ERR_CONTEXT (the bound is lower than what src holds). Nothing was changed then. */
+int kv_seq_cp(struct kv *c, int src, int dst, int64_t p0, int64_t p1, struct err *e);
 void kv_seq_keep(struct kv *c, int seq);
 /* Moves positions by d, or divides them, and rotates the stored keys; cells that others share are copied first, and what
  * would stand below 0 is freed. ERR_USAGE: it would change the order of positions. ERR_MEMORY: no room for the copies. */
@@ -216,12 +222,17 @@ int kv_seq_add(struct kv *c, int seq, int64_t p0, int64_t p1, int64_t d, struct 
 int kv_seq_div(struct kv *c, int seq, int64_t p0, int64_t p1, int d, struct err *e);
 int64_t kv_seq_pos_min(const struct kv *c, int seq);                      /* -1: empty */
 int64_t kv_seq_pos_max(const struct kv *c, int seq);
+/* Positions between the first and the last that no cell holds. Only kv_seq_rm and the like leave any: new tokens come behind the last. */
+uint64_t kv_seq_gaps(const struct kv *c, int seq);
 void kv_clear(struct kv *c, bool data);   /* gives back what was not there at opening; data: also zero the bytes */
 
-int kv_acquire(struct kv *c);            /* leases a vacant, clean sequence id, or -1 */
-void kv_release(struct kv *c, int seq);  /* strips and gives it back */
-void kv_retain(struct kv *c, int seq);   /* strips and gives back all others; seq < 0: all */
-size_t kv_available(const struct kv *c);  /* with what the prompt cache would make free */
+/* Sequence ids are leased. One that is vacant is clean, always. */
+int kv_acquire(struct kv *c);            /* leases a vacant id, or -1 */
+bool kv_release(struct kv *c, int seq);  /* gives back one that is clean already; false: it is not, and nothing was changed */
+void kv_evict(struct kv *c, int seq);    /* strips it and gives it back */
+void kv_evict_all(struct kv *c);         /* the same for all, and for what the prompt cache has */
+void kv_retain(struct kv *c, int seq);   /* the same for all but this one, which is leased from now on */
+size_t kv_available(const struct kv *c); /* vacant ids, with those that the prompt cache would make so */
 
 /* ---- the prompt cache ----------------------------------------------------------------------------------------- */
 /* Conversations that are not live are parked: their cells stay where they are, in the same pool, which is the bound and the prompt cache's
@@ -265,7 +276,7 @@ struct kv_event {
 size_t kv_events(const struct kv *c, uint64_t after, struct kv_event *ev, size_t max);
 
 struct kv_stats {
-    uint32_t used, committed, reserved, bound;   /* cells; used counts cells that some live sequence owns, committed those of the bound alone */
+    uint32_t used, committed, reserved, bound;   /* cells; used counts cells that some live sequence owns, committed those of the bound alone; bound is one stream's */
     uint64_t used_bytes, committed_bytes, reserved_bytes, cell_bytes, block_bytes;
     uint64_t touched_bytes;                      /* committed bytes that take physical memory: written to, or spare */
     uint32_t spare;                              /* cells, in whole blocks, whose memory was taken before a token needs it; also of a block behind the committed ones */

@@ -1,6 +1,7 @@
 /* kv_cache: opening and closing, and a micro-batch's way into the cache and to attention. */
 #include "kv/kv_cache.h"
 #include "kv/kv_saved.h"
+#include "kv/kv_slot.h"
 
 #include <assert.h>
 #include <stdio.h>
@@ -69,10 +70,20 @@ static int check_rotation(const struct kv_config *g, struct err *e) {
                    g->type_k->name, KV_MAX_HEAD);
 }
 
+int kv_check_bound(uint32_t bound, uint32_t streams, struct err *e) {
+    if (bound < KV_MIN_BOUND)
+        return err_set(e, ERR_USAGE, "a context of %u cells is too small; the least is %u", bound, KV_MIN_BOUND);
+    if (streams > KV_MAX_SEQS)
+        return err_set(e, ERR_USAGE, "a cache cannot have %u streams; the most is %u", streams, KV_MAX_SEQS);
+    if (streams && bound > UINT32_MAX / streams - KV_BLOCK)
+        return err_set(e, ERR_USAGE, "%u streams cannot have %u cells each; the most is %u", streams, bound,
+                       UINT32_MAX / streams - KV_BLOCK);
+    return 0;
+}
+
 static int check_config(const struct kv_config *g, struct err *e) {
-    if (g->bound < KV_MIN_BOUND)
-        return err_set(e, ERR_USAGE, "a context of %u cells is too small; the least is %u", g->bound, KV_MIN_BOUND);
-    int rc = kv_check_keep(g->evict, g->bound, g->keep, e);
+    int rc = kv_check_bound(g->bound, g->streams, e);
+    if (!rc) rc = kv_check_keep(g->evict, g->bound, g->keep, e);
     if (rc) return rc;
     if (g->evict_free < 0 || g->evict_free > 1)
         return err_set(e, ERR_USAGE, "an eviction cannot free a share of %g; it is more than 0 and at most 1",
@@ -85,7 +96,7 @@ static int check_config(const struct kv_config *g, struct err *e) {
 /* Addresses for bound and prompt cache; where those are too many, there is no prompt cache. */
 static int open_arena(struct kv *c) {
     size_t bytes = c->layout.block_bytes;
-    int rc = kv_arena_open(&c->arena, bytes, kv_blocks((uint64_t)c->config.bound + c->parked_cells), KV_ARENA_RESERVE);
+    int rc = kv_arena_open(&c->arena, bytes, kv_blocks((uint64_t)kv_bound_cells(c) + c->parked_cells), KV_ARENA_RESERVE);
     if (c->parked_cells && (rc || !c->arena.reserved_bytes)) {
         kv_arena_close(&c->arena);
         c->parked_cells = 0;
@@ -105,7 +116,8 @@ int kv_open(struct kv **out, const struct kv_config *g, struct err *e) {
     c->config = *g;
     c->clock = 1;
     if (c->config.evict_free == 0) c->config.evict_free = 0.5;
-    if (c->config.start > g->bound) c->config.start = g->bound;
+    if (c->config.start > kv_bound_cells(c)) c->config.start = kv_bound_cells(c);
+    c->cells.stream_blocks = g->streams ? kv_blocks(g->bound) : 0;
     if (c->config.start == 0) c->config.start = 1;
     if (!lay_out(&c->layout, g)) {
         rc = err_set(e, ERR_USAGE, "no cache can hold %u layers of %u heads", g->n_layers, g->n_kv_heads);
@@ -119,7 +131,7 @@ int kv_open(struct kv **out, const struct kv_config *g, struct err *e) {
         rc = err_set(e, ERR_MEMORY, "no address space holds a cache of %u cells of %zu bytes", g->bound, c->cell_bytes);
         goto out;
     }
-    rc = kv_growth_make(c, g->grow == KV_GROW_FIXED ? g->bound : c->config.start, false, "opened", e);
+    rc = kv_growth_make(c, g->grow == KV_GROW_FIXED ? kv_bound_cells(c) : c->config.start, false, "opened", e);
     if (!rc) rc = kv_set_evict(c, g->evict, e);
     if (!rc) kv_spare_open(c);
 out:
@@ -141,7 +153,8 @@ void kv_close(struct kv *c) {
     free(c->written);
     kv_saved_free(c);
     free(c->running.run);
-    free(c->running.cell);
+    free(c->running.slot);
+    free(c->running.all);
     free(c->span);
     free(c->offset);
     free(c->range);
@@ -158,118 +171,66 @@ const struct kv_layout *kv_get_layout(const struct kv *c) {
 /* ---- a micro-batch ---- */
 
 /* Sees to it that n more cells are committed, or as many as the bound allows. */
-static int grow_for(struct kv *c, uint32_t n, struct err *e) {
-    uint64_t need = (uint64_t)c->cells.used + n;
-    uint32_t to = need < kv_pool(c) ? (uint32_t)need : kv_pool(c);
-    if (to <= c->cells.n) return 0;
+static int grow_for(struct kv *c, int seq, uint32_t n, struct err *e) {
+    uint64_t need = (uint64_t)kv_slot_used(c, seq) + n;
+    uint32_t to = need < kv_limit(c) ? (uint32_t)need : kv_limit(c);
+    if (to <= kv_slot_capacity(c, seq)) return 0;
     if (c->refused_us && kv_now_us() - c->refused_us < KV_RETRY_US)
         return err_set(e, ERR_MEMORY, "no memory for more than %u cells", c->cells.n);
-    return kv_growth_make(c, to, false, "full", e);
+    return kv_slot_grow(c, seq, to, "full", e);
 }
 
 /* Room for n more cells of seq: by growing, or else by evicting. plan: see kv_evict_make_room. */
 static int make_room(struct kv *c, int seq, uint32_t n, struct kv_plan *plan, struct err *e) {
     kv_growth_drop_entries(c, n);
-    int rc = grow_for(c, n, e);
-    while (rc && kv_prompt_drop_oldest(c)) rc = grow_for(c, n, e);
-    uint64_t need = (uint64_t)c->cells.used + n;
-    uint32_t limit = rc ? c->cells.n : kv_pool(c);
+    int rc = grow_for(c, seq, n, e);
+    while (rc && kv_prompt_drop_oldest(c)) rc = grow_for(c, seq, n, e);
+    uint64_t need = (uint64_t)kv_slot_used(c, seq) + n;
+    uint32_t limit = rc ? kv_slot_capacity(c, seq) : kv_limit(c);
     if (need <= limit) return 0;
     if (rc && c->config.evict == KV_EVICT_STOP) return rc;
     struct err why = {0};
     int code = kv_evict_make_room(c, seq, n, limit, plan, &why);
     if (code && rc) return rc; /* what is in the way is the memory */
     if (code) return err_set(e, code, "%s", why.text);
-    if (c->arena.n_blocks > kv_blocks(kv_pool(c))) kv_growth_shrink(c, kv_blocks(kv_pool(c)), "bound lowered");
+    uint32_t most = kv_blocks(c->config.streams ? kv_bound_cells(c) : kv_pool(c));
+    if (c->arena.n_blocks > most) kv_growth_shrink(c, most, "bound lowered");
     kv_seq_reserve(&c->seq[seq], c->cells.n,
                    c->seq[seq].n_tokens + c->cells.n); /* now, so that no token to come has to */
     return 0;
 }
 
 int kv_make_room(struct kv *c, int seq, uint32_t n, struct kv_plan *plan, struct err *e) {
-    assert(!c->running.on && seq >= 0 && seq < KV_MAX_SEQS);
+    assert(!c->running.on && seq >= 0 && seq < kv_seqs(c));
     *plan = (struct kv_plan){.n_cached = c->seq[seq].n_cells};
     return make_room(c, seq, n, plan, e);
 }
 
-static int size_batch(struct kv *c, uint32_t n) {
-    struct kv_running *r = &c->running;
-    if (n <= r->cap) return 0;
-    uint32_t cap = n < 512 ? 512 : n;
-    void *cell = realloc(r->cell, cap * sizeof *r->cell);
-    if (!cell) return -1;
-    r->cell = cell;
-    void *run = realloc(r->run, cap * sizeof *r->run);
-    if (!run) return -1;
-    r->run = run;
-    r->cap = cap;
-    return 0;
-}
-
-/* The batch's cells as runs. */
-static void make_runs(struct kv_running *r) {
-    r->n_runs = 0;
-    for (uint32_t i = 0; i < r->n; i++) {
-        struct kv_run *z = r->n_runs ? &r->run[r->n_runs - 1] : NULL;
-        if (z && z->cell + z->n == r->cell[i])
-            z->n++;
-        else
-            r->run[r->n_runs++] = (struct kv_run){.pos = r->pos + i, .index = r->index + i, .cell = r->cell[i], .n = 1};
-    }
-}
-
-/* Whether a token with that index may come next: nothing but what has left may lie in between. */
-static bool follows(const struct kv_seq *s, size_t index) {
-    return index >= s->n_tokens && kv_seq_count_left(s, s->n_tokens, index) == index - s->n_tokens;
-}
-
 int kv_begin(struct kv *c, int seq, const int32_t *token, uint32_t n, size_t first, struct kv_batch *b, struct err *e) {
-    assert(!c->running.on && seq >= 0 && seq < KV_MAX_SEQS && n > 0);
-    struct kv_seq *s = &c->seq[seq];
-    struct kv_running *r = &c->running;
-    size_t index = first == SIZE_MAX ? s->n_tokens : first;
-    if (!follows(s, index))
-        return err_set(e, ERR_USAGE, "token %zu cannot follow the %zu tokens of the sequence", index, s->n_tokens);
-    if (size_batch(c, n)) return err_set(e, ERR_MEMORY, "no memory for a batch of %u tokens", n);
-    int rc = make_room(c, seq, n, NULL, e);
+    assert(!c->running.on && seq >= 0 && seq < kv_seqs(c) && n > 0);
+    struct kv_ubatch u = {seq, token, n, first};
+    int rc = kv_slot_check(c, &u, c->seq[seq].n_tokens, e);
+    if (!rc) rc = make_room(c, seq, n, NULL, e);
+    if (!rc) rc = kv_prepare(c, &u, 1, false, e);
     if (rc) return rc;
-    /* room for as many tokens as there are cells at once: decoding allocates nothing until the cache grows */
-    if (kv_seq_reserve(s, c->cells.n, index + n > c->cells.n ? index + n : c->cells.n))
-        return err_set(e, ERR_MEMORY, "no memory to remember %zu tokens", index + n);
-    memcpy(s->token + index, token, n * sizeof *token);
-    uint32_t limit = kv_usable(c);
-    if (!kv_cells_find(&c->cells, limit, n, r->cell))
-        return err_set(e, ERR_MEMORY, "no %u free cells among %u", n, limit);
-    r->on = true;
-    r->seq = seq;
-    r->index = index;
-    r->n = n;
-    r->pos = kv_seq_next_pos(s);
-    make_runs(r);
-    for (uint32_t i = 0; i < n; i++) kv_touch(c, r->cell[i]);
-    *b = (struct kv_batch){.seq = seq, .n = n, .pos = r->pos, .cell = r->cell};
+    kv_slot_next(c, b);
     return 0;
 }
 
 void kv_finish(struct kv *c, struct kv_batch *b) {
-    struct kv_running *r = &c->running;
-    struct kv_seq *s = &c->seq[r->seq];
-    assert(r->on && b->seq == r->seq && b->n == r->n);
-    for (size_t i = 0; i < r->n_runs; i++) {
-        kv_cells_own(&c->cells, r->run[i].cell, r->run[i].n, r->seq);
-        kv_seq_push(s, &r->run[i]);
-    }
-    s->n_tokens = r->index + r->n;
-    r->on = false;
-    kv_spare_follow(c, r->cell[r->n - 1]);
+    assert(b->seq == c->running.seq && b->n == c->running.n);
+    uint32_t last = c->running.cell[c->running.n - 1];
+    kv_slot_apply(c);
+    kv_spare_follow(c, last);
     *b = (struct kv_batch){0};
     kv_stats_publish(c);
 }
 
 void kv_abandon(struct kv *c, struct kv_batch *b) {
-    assert(c->running.on && b->seq == c->running.seq);
+    assert(c->running.on && b->seq == c->running.seq && c->running.n > 0);
     c->cells.hint = c->running.cell[0];
     c->running.on = false;
+    c->running.n = 0;
     *b = (struct kv_batch){0};
     kv_stats_publish(c);
 }
@@ -336,6 +297,6 @@ void kv_get_view(struct kv *c, const struct kv_batch *b, struct kv_view *v) {
     const struct kv_running *r = &c->running;
     *v = (struct kv_view){.span = c->span, .offset = c->offset};
     for (size_t i = 0; i < s->n_runs; i++) view_run(c, v, &s->run[i]);
-    if (r->on && r->seq == b->seq)
+    if (r->on && r->n && r->seq == b->seq)
         for (size_t i = 0; i < r->n_runs; i++) view_run(c, v, &r->run[i]);
 }

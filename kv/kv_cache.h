@@ -29,16 +29,27 @@ struct kv_event_log {
     uint32_t slid, slid_turns; /* and this slid out since the last one that told */
 };
 
-/* The batch between kv_begin and kv_finish. */
+/* A micro-batch that has its cells. */
+struct kv_slot {
+    int seq;
+    size_t index;   /* token index of its first token */
+    uint32_t at, n; /* its cells among all */
+    int64_t pos;
+};
+
+/* The micro-batches that were prepared, and the one that is being computed. */
 struct kv_running {
     bool on;
     int seq;
-    size_t index; /* token index of its first token */
+    size_t index; /* of the one that is being computed, as in its slot */
     struct kv_run *run;
     size_t n_runs;
-    uint32_t *cell;  /* [n] */
-    uint32_t n, cap; /* cap: of run and cell */
+    uint32_t *cell; /* [n] of all */
+    uint32_t n;     /* 0: none is */
     int64_t pos;
+    struct kv_slot *slot;
+    size_t n_slots, next, cap_slots; /* next: the first that is not finished */
+    uint32_t *all, cap;              /* cap: of all and run */
 };
 
 struct kv {
@@ -87,13 +98,28 @@ static inline uint32_t kv_blocks(uint64_t cells) {
     return (uint32_t)((cells + KV_BLOCK - 1) / KV_BLOCK);
 }
 
-/* Cells that may have an owner now: the bound's, and those of entries of the prompt cache alone. */
+/* Sequences that there may be. */
+static inline int kv_seqs(const struct kv *c) {
+    return c->config.streams ? (int)c->config.streams : KV_MAX_SEQS;
+}
+
+/* Cells that the bound makes of the whole. Streams have whole blocks each. */
+static inline uint32_t kv_bound_cells(const struct kv *c) {
+    return c->config.streams ? kv_blocks(c->config.bound) * KV_BLOCK * c->config.streams : c->config.bound;
+}
+
+/* Cells that may have an owner now: the bound's, and those of entries of the prompt cache alone. After the bound of streams was lowered
+ * some of them still have more than others. */
 static inline uint32_t kv_pool(const struct kv *c) {
-    return c->config.bound + c->cells.n_resting;
+    return c->config.streams ? c->arena.cap_blocks * KV_BLOCK : c->config.bound + c->cells.n_resting;
 }
 /* The same, of those that are committed. */
 static inline uint32_t kv_usable(const struct kv *c) {
     return c->cells.n < kv_pool(c) ? c->cells.n : kv_pool(c);
+}
+/* What a sequence's stream, or else all of them together, may have. */
+static inline uint32_t kv_limit(const struct kv *c) {
+    return c->config.streams ? c->config.bound : kv_pool(c);
 }
 
 /* Notes that the cell's block is written to: before or after each change of stored bytes, always, or a save will think
@@ -157,6 +183,12 @@ void kv_event_evict(struct kv *c, size_t tokens, size_t turns, bool slid, uint64
 void kv_event_mode(struct kv *c, const char *reason);
 void kv_event_forget(struct kv *c, size_t tokens, uint64_t since_us, const char *reason);
 void kv_stats_publish(struct kv *c);
+
+/* kv_cache */
+int kv_check_bound(uint32_t bound, uint32_t streams, struct err *e); /* ERR_USAGE */
+
+/* kv_move */
+void kv_move_copy(struct kv *c, uint32_t from, uint32_t to); /* keys and values of all layers from cell to cell */
 
 /* kv_evict */
 /* What a conversation needs, or will need once a prompt is computed. */

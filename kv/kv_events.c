@@ -12,7 +12,7 @@ uint64_t kv_now_us(void) {
 
 /* Memory is committed in whole blocks; cells beyond the bound are never used, and not told of. */
 static uint32_t usable(const struct kv *c, uint32_t cells) {
-    return cells < c->config.bound ? cells : c->config.bound;
+    return cells < kv_pool(c) ? cells : kv_pool(c);
 }
 
 static struct kv_event *add(struct kv *c, enum kv_event_kind kind, uint64_t since_us, const char *reason) {
@@ -117,7 +117,8 @@ void kv_get_stats(struct kv *c, struct kv_stats *s) {
     pthread_mutex_unlock(&c->lock);
     if (!stale) return;
     struct kv_room room = kv_budget_room(&c->budget, s->committed_bytes, s->touched_bytes);
-    uint64_t bound_bytes = (uint64_t)kv_blocks((uint64_t)s->bound + s->parked_cells) * s->block_bytes;
+    uint64_t parked = c->config.streams ? 0 : s->parked_cells, streams = c->config.streams ? c->config.streams : 1;
+    uint64_t bound_bytes = kv_blocks(s->bound + parked) * streams * s->block_bytes;
     uint64_t to_bound = bound_bytes > s->committed_bytes ? bound_bytes - s->committed_bytes : 0;
     if (to_bound < room.bytes) room = (struct kv_room){to_bound, "bound"};
     pthread_mutex_lock(&c->lock);

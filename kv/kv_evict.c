@@ -195,6 +195,7 @@ size_t kv_evict_keep(const struct kv *c, size_t n_keep) {
 }
 
 size_t kv_evict_others(const struct kv *c, int seq) {
+    if (c->config.streams) return 0;
     return c->cells.used - kv_seq_count(&c->seq[seq], &c->cells, 0, SIZE_MAX, true);
 }
 
@@ -277,7 +278,7 @@ int kv_evict_make_room(struct kv *c, int seq, uint32_t n, uint32_t limit, struct
 }
 
 size_t kv_batch_room(const struct kv *c, int seq) {
-    struct kv_ask a = ask_for(c, seq, 0, kv_pool(c));
+    struct kv_ask a = ask_for(c, seq, 0, kv_limit(c));
     size_t stays = cost(c, &a, 0, a.end);
     if (mode_of(c)->plan != plan_stop) {
         stays = cost(c, &a, 0, a.n_keep < a.end ? a.n_keep : a.end);

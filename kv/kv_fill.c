@@ -2,7 +2,7 @@
  * blocks. */
 #include <string.h>
 
-#include "kv/kv_cache.h"
+#include "kv/kv_slot.h"
 
 #define CHUNK 4096u /* cells at a time */
 
@@ -57,9 +57,10 @@ int kv_fill_random(struct kv *c, int seq, uint32_t n, uint64_t seed, struct err 
     static const int32_t token[CHUNK];
     uint64_t random = seed * 2 + 1;
     kv_seq_rm(c, seq, -1, -1);
-    if ((uint64_t)c->cells.used + n > kv_pool(c))
+    uint64_t need = (uint64_t)kv_slot_used(c, seq) + n;
+    if (need > kv_limit(c))
         return err_set(e, ERR_USAGE, "%u cells do not fit into the bound of %u", n, c->config.bound);
-    int rc = kv_growth_make(c, c->cells.used + n, false, "full", e);
+    int rc = kv_slot_grow(c, seq, (uint32_t)need, "full", e);
     for (uint32_t done = 0; done < n && !rc;) {
         struct kv_batch b;
         uint32_t now = n - done < CHUNK ? n - done : CHUNK;

@@ -31,7 +31,7 @@ static uint64_t next_auto(const struct kv *c, uint64_t n) {
     return n + step_blocks(c, g->step_bytes ? g->step_bytes : GIB);
 }
 static uint64_t next_fixed(const struct kv *c, uint64_t n) {
-    uint64_t all = kv_blocks(c->config.bound);
+    uint64_t all = kv_blocks(kv_pool(c));
     return all > n ? all : n + 1;
 }
 

@@ -13,6 +13,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "kv/kv_slot.h"
+
 static uint32_t cell_limit(const struct kv *c) {
     return kv_usable(c);
 }
@@ -45,15 +47,15 @@ static bool place_whole(struct kv_load *l, const struct kv *c) {
 }
 
 /* Any free cells. */
-static bool place_anywhere(struct kv_load *l, struct kv *c) {
+static bool place_anywhere(struct kv_load *l, struct kv *c, int seq) {
     c->cells.hint = 0;
-    return kv_cells_find(&c->cells, cell_limit(c), l->n_cells, l->cell);
+    return kv_slot_find(c, seq, l->n_cells, false, l->cell);
 }
 
-static bool place(struct kv_load *l, struct kv *c) {
-    /* few cells in many blocks had better stand together */
-    l->whole = l->n_blocks <= 2 * kv_blocks(l->n_cells) && place_whole(l, c);
-    return l->whole || place_anywhere(l, c);
+static bool place(struct kv_load *l, struct kv *c, int seq) {
+    /* few cells in many blocks had better stand together; a stream may have only so many blocks */
+    l->whole = !c->config.streams && l->n_blocks <= 2 * kv_blocks(l->n_cells) && place_whole(l, c);
+    return l->whole || place_anywhere(l, c, seq);
 }
 
 /* Blocks that are not wholly free. */
@@ -68,7 +70,7 @@ static size_t file_bytes(const struct kv_load *l, const struct kv *c, uint32_t b
 }
 
 /* Finds where the cells may go without touching what lives. */
-static int find_room(struct kv_load *l, struct kv *c, struct err *e) {
+static int find_room(struct kv_load *l, struct kv *c, int seq, struct err *e) {
     size_t bytes = 0;
     l->scratch = malloc(KV_BLOCK * c->cell_bytes);
     l->cell = malloc((l->n_cells + 1) * sizeof *l->cell);
@@ -81,10 +83,10 @@ static int find_room(struct kv_load *l, struct kv *c, struct err *e) {
     need = (uint64_t)c->cells.used + l->n_cells;
     uint64_t pool = kv_blocks(kv_pool(c));
     if (blocks > pool) blocks = pool;
-    if (need <= kv_pool(c) &&
+    if (!c->config.streams && need <= kv_pool(c) &&
         (!kv_growth_make(c, (uint32_t)blocks * KV_BLOCK, false, "snapshot", NULL) ||
          !kv_growth_make(c, (uint32_t)need, false, "snapshot", NULL)) &&
-        place(l, c))
+        place(l, c, seq))
         return 0;
     for (uint32_t b = 0; b < l->n_blocks; b++) bytes += file_bytes(l, c, b);
     if ((l->own = malloc(bytes + 1))) return 0;
@@ -140,10 +142,10 @@ static int read_blocks(struct kv_load *l, struct kv *c, struct err *e) {
 /* The sequence's own cells count as free, since it is about to be stripped. */
 static int prepare(struct kv_load *l, struct kv *c, int seq, struct err *e) {
     size_t others = kv_evict_others(c, seq);
-    if (others + l->n_cells > kv_pool(c))
+    if (others + l->n_cells > kv_limit(c))
         return err_set(e, ERR_FILE, "it needs %u cells beside the %zu that are in use; the bound is %u", l->n_cells,
                        others, c->config.bound);
-    int rc = kv_growth_make(c, (uint32_t)others + l->n_cells, false, "snapshot", e);
+    int rc = kv_slot_grow(c, seq, (uint32_t)others + l->n_cells, "snapshot", e);
     if (rc) return rc;
     if (kv_seq_reserve(&l->seq, c->cells.n + l->part[KV_PART_LEFT].n, l->seq.n_tokens + c->cells.n))
         return err_set(e, ERR_MEMORY, "no memory for %u cells", l->n_cells);
@@ -155,7 +157,7 @@ static void take_over(struct kv_load *l, struct kv *c, int seq) {
     struct kv_seq *s = &c->seq[seq], *fresh = &l->seq;
     kv_seq_strip(s, &c->cells, seq);
     if (l->own) {
-        bool found = place(l, c);
+        bool found = place(l, c, seq);
         assert(found);
         (void)found;
         uint8_t *own = l->own;
@@ -196,7 +198,7 @@ static int load_file(struct kv_load *l, struct kv *c, int seq, const struct kv_s
     int rc = kv_load_index(l, c, expect, e);
     if (rc) return rc;
     uint32_t before = c->arena.n_blocks;
-    rc = find_room(l, c, e);
+    rc = find_room(l, c, seq, e);
     if (!rc) rc = read_blocks(l, c, e);
     if (!rc) rc = prepare(l, c, seq, e);
     if (!rc && expect->accept)
@@ -212,7 +214,7 @@ static int load_file(struct kv_load *l, struct kv *c, int seq, const struct kv_s
 
 int kv_load(struct kv *c, int seq, const char *path, const struct kv_snapshot_info *expect, uint64_t *bytes,
             struct err *e) {
-    assert(!c->running.on && seq >= 0 && seq < KV_MAX_SEQS);
+    assert(!c->running.on && seq >= 0 && seq < kv_seqs(c));
     struct kv_load l = {.fd = open(path, O_RDONLY | O_CLOEXEC)};
     if (l.fd < 0) return err_set(e, ERR_FILE, "%s: %s", path, strerror(errno));
     int rc = load_file(&l, c, seq, expect, e);

@@ -1,12 +1,12 @@
-/* kv_move: the two operations that change the positions of stored keys, by rotating them (kv_seq_add, kv_seq_div), and
- * sharing cells between sequences (kv_seq_cp). Shifts at the bound never come here: see kv_seq_drop.
+/* kv_move: the two operations that change the positions of stored keys, by rotating them (kv_seq_add, kv_seq_div).
+ * Shifts at the bound never come here: see kv_seq_drop.
  *
  * Rotations add up, so turning a key from position p to q is turning it by q - p. */
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "kv/kv_cache.h"
+#include "kv/kv_slot.h"
 
 /* Where a position goes. */
 struct motion {
@@ -22,8 +22,7 @@ static uint8_t *layer_of_cell(const struct kv *c, uint32_t cell, uint32_t layer)
     return c->arena.base + (size_t)(cell / KV_BLOCK) * c->layout.block_bytes + layer * c->layout.layer_bytes;
 }
 
-/* Copies keys and values of all layers. */
-static void copy_cell(struct kv *c, uint32_t from, uint32_t to) {
+void kv_move_copy(struct kv *c, uint32_t from, uint32_t to) {
     const struct kv_layout *l = &c->layout;
     size_t kf = from % KV_BLOCK * l->k_row_bytes, kt = to % KV_BLOCK * l->k_row_bytes;
     size_t vf = l->v_base + from % KV_BLOCK * l->v_row_bytes, vt = l->v_base + to % KV_BLOCK * l->v_row_bytes;
@@ -68,22 +67,22 @@ static void work_free(struct work *w) {
     free(w->cs);
 }
 
-static int work_open(struct kv *c, struct work *w, size_t from, size_t to, const struct kv_seq *s, struct err *e) {
+static int work_open(struct kv *c, int seq, struct work *w, size_t from, size_t to, struct err *e) {
+    const struct kv_seq *s = &c->seq[seq];
     for (size_t i = from; i < to; i++) {
         w->n += s->run[i].n;
         w->n_shared += kv_cells_count_shared(&c->cells, s->run[i].cell, s->run[i].n);
     }
-    uint64_t need = (uint64_t)c->cells.used + w->n_shared;
-    if (need > kv_pool(c))
+    uint64_t need = (uint64_t)kv_slot_used(c, seq) + w->n_shared;
+    if (w->n_shared && need > kv_limit(c))
         return err_set(e, ERR_MEMORY, "%u shared cells must be copied and %u are in use; the bound is %u", w->n_shared,
                        c->cells.used, c->config.bound);
-    int rc = kv_growth_make(c, (uint32_t)need, false, "copies", e);
+    int rc = w->n_shared ? kv_slot_grow(c, seq, (uint32_t)need, "copies", e) : 0;
     if (rc) return rc;
     w->run = malloc((w->n + 1) * sizeof *w->run);
     w->fresh = malloc((w->n_shared + 1) * sizeof *w->fresh);
     w->cs = malloc((c->config.rope.n_rot + 1) * sizeof *w->cs);
-    uint32_t limit = kv_usable(c);
-    if (!w->run || !w->fresh || !w->cs || !kv_cells_find(&c->cells, limit, w->n_shared, w->fresh))
+    if (!w->run || !w->fresh || !w->cs || !kv_slot_find(c, seq, w->n_shared, false, w->fresh))
         return err_set(e, ERR_MEMORY, "no memory to move %u cells", w->n);
     return 0;
 }
@@ -106,7 +105,7 @@ static void move_run(struct kv *c, int seq, struct work *w, const struct kv_run 
         uint32_t cell = r->cell + k;
         if (kv_cells_count_shared(&c->cells, cell, 1)) {
             uint32_t to = w->fresh[w->used++];
-            copy_cell(c, cell, to);
+            kv_move_copy(c, cell, to);
             kv_cells_disown(&c->cells, cell, 1, seq);
             kv_cells_own(&c->cells, to, 1, seq);
             cell = to;
@@ -126,7 +125,7 @@ static void move_run(struct kv *c, int seq, struct work *w, const struct kv_run 
 static int move_runs(struct kv *c, int seq, size_t from, size_t to, const struct motion *m, struct err *e) {
     struct kv_seq *s = &c->seq[seq];
     struct work w = {0};
-    int rc = work_open(c, &w, from, to, s, e);
+    int rc = work_open(c, seq, &w, from, to, e);
     if (rc) goto out;
     s->moved = true;
     for (size_t i = from; i < to; i++) move_run(c, seq, &w, &s->run[i], m);
@@ -140,7 +139,7 @@ out:
 }
 
 static int check_move(const struct kv *c, int seq, struct err *e) {
-    assert(!c->running.on && seq >= 0 && seq < KV_MAX_SEQS);
+    assert(!c->running.on && seq >= 0 && seq < kv_seqs(c));
     if (c->config.head_dim_k > KV_MAX_HEAD)
         return err_set(e, ERR_USAGE, "keys of %u numbers cannot be moved; %u can", c->config.head_dim_k, KV_MAX_HEAD);
     return 0;
@@ -179,51 +178,4 @@ int kv_seq_div(struct kv *c, int seq, int64_t p0, int64_t p1, int d, struct err 
         return err_set(e, ERR_USAGE, "positions cannot move past their neighbours");
     struct motion m = {.div = d};
     return move_runs(c, seq, from, to, &m, e);
-}
-
-/* ---- sharing ---- */
-
-/* dst, empty and with room, becomes the owner of what src holds in [p0, p1). */
-static void share(struct kv *c, int src, int dst, int64_t p0, int64_t p1) {
-    const struct kv_seq *a = &c->seq[src];
-    struct kv_seq *z = &c->seq[dst];
-    for (size_t i = kv_seq_find_pos(a, p0); p0 < p1 && i < a->n_runs && kv_run_first(&a->run[i]) < p1; i++) {
-        struct kv_run r = a->run[i];
-        int64_t skip = p0 > kv_run_first(&r) ? p0 - kv_run_first(&r) : 0,
-                over = kv_run_end(&r) > p1 ? kv_run_end(&r) - p1 : 0;
-        r.n -= (uint32_t)(skip + over);
-        r.cell += (uint32_t)skip;
-        r.index += (size_t)skip;
-        r.pos += skip;
-        kv_cells_own(&c->cells, r.cell, r.n, dst);
-        kv_seq_push(z, &r);
-    }
-}
-
-int kv_seq_cp(struct kv *c, int src, int dst, int64_t p0, int64_t p1, struct err *e) {
-    assert(!c->running.on && src >= 0 && src < KV_MAX_SEQS && dst >= 0 && dst < KV_MAX_SEQS);
-    if (src == dst) return 0;
-    const struct kv_seq *a = &c->seq[src];
-    struct kv_seq *z = &c->seq[dst];
-    if (z->n_tokens || z->n_runs) return err_set(e, ERR_USAGE, "sequence %d is not empty", dst);
-    if (kv_seq_set_turns(z, a->turn, a->n_turns) || kv_seq_reserve(z, c->cells.n, a->n_tokens)) {
-        kv_seq_forget(z);
-        return err_set(e, ERR_MEMORY, "no memory for a copy of %zu tokens", a->n_tokens);
-    }
-    share(c, src, dst, p0 < 0 ? 0 : p0, p1 < 0 ? INT64_MAX : p1);
-    if (z->n_runs == 0) {
-        kv_seq_forget(z);
-        return 0;
-    }
-    z->n_keep = a->n_keep;
-    z->moved = a->moved;
-    z->conversation = a->conversation;
-    z->n_tokens = p1 < 0 ? a->n_tokens : z->run[z->n_runs - 1].index + z->run[z->n_runs - 1].n;
-    memcpy(z->token, a->token, z->n_tokens * sizeof *z->token);
-    size_t at = 0; /* what is not shared has left, for the copy */
-    for (size_t i = 0; i < z->n_runs; at = z->run[i].index + z->run[i].n, i++)
-        kv_seq_add_left(z, (struct kv_range){at, z->run[i].index - at});
-    kv_seq_add_left(z, (struct kv_range){at, z->n_tokens - at});
-    kv_stats_publish(c);
-    return 0;
 }

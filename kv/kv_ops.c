@@ -10,18 +10,29 @@ static bool parked(const struct kv *c, int seq) {
     return c->cells.parked >> seq & 1;
 }
 
-static bool valid(int seq) {
-    return seq >= 0 && seq < KV_MAX_SEQS;
+static bool valid(const struct kv *c, int seq) {
+    return seq >= 0 && seq < kv_seqs(c);
 }
 
 int64_t kv_seq_pos_min(const struct kv *c, int seq) {
-    assert(valid(seq));
+    assert(valid(c, seq));
     return c->seq[seq].n_runs ? kv_run_first(&c->seq[seq].run[0]) : -1;
 }
 
 int64_t kv_seq_pos_max(const struct kv *c, int seq) {
-    assert(valid(seq));
+    assert(valid(c, seq));
     return c->seq[seq].n_runs ? kv_seq_next_pos(&c->seq[seq]) - 1 : -1;
+}
+
+uint64_t kv_seq_gaps(const struct kv *c, int seq) {
+    assert(valid(c, seq));
+    const struct kv_seq *s = &c->seq[seq];
+    uint64_t n = 0;
+    for (size_t i = 1; i < s->n_runs; i++) {
+        int64_t gap = kv_run_first(&s->run[i]) - kv_run_end(&s->run[i - 1]);
+        n += gap > 0 ? (uint64_t)gap : 0;
+    }
+    return n;
 }
 
 /* Removes effective positions [p0, p1). */
@@ -35,8 +46,8 @@ static void remove_range(struct kv *c, int seq, int64_t p0, int64_t p1) {
 }
 
 bool kv_seq_rm(struct kv *c, int seq, int64_t p0, int64_t p1) {
-    if (c->running.on || seq >= KV_MAX_SEQS) return false;
-    for (int s = seq < 0 ? 0 : seq; s < (seq < 0 ? KV_MAX_SEQS : seq + 1); s++)
+    if (c->running.on || seq >= kv_seqs(c)) return false;
+    for (int s = seq < 0 ? 0 : seq; s < (seq < 0 ? kv_seqs(c) : seq + 1); s++)
         if (!parked(c, s)) remove_range(c, s, p0, p1);
     kv_growth_settle(c, 0, "removed");
     kv_stats_publish(c);
@@ -44,8 +55,8 @@ bool kv_seq_rm(struct kv *c, int seq, int64_t p0, int64_t p1) {
 }
 
 void kv_seq_keep(struct kv *c, int seq) {
-    assert(!c->running.on && valid(seq));
-    for (int s = 0; s < KV_MAX_SEQS; s++)
+    assert(!c->running.on && valid(c, seq));
+    for (int s = 0; s < kv_seqs(c); s++)
         if (s != seq && !parked(c, s)) kv_seq_strip(&c->seq[s], &c->cells, s);
     kv_growth_settle(c, 0, "removed");
     kv_stats_publish(c);
@@ -54,7 +65,7 @@ void kv_seq_keep(struct kv *c, int seq) {
 void kv_clear(struct kv *c, bool data) {
     assert(!c->running.on);
     kv_prompt_drop_all(c);
-    for (int s = 0; s < KV_MAX_SEQS; s++) kv_seq_strip(&c->seq[s], &c->cells, s);
+    for (int s = 0; s < kv_seqs(c); s++) kv_seq_strip(&c->seq[s], &c->cells, s);
     c->cells.hint = 0;
     kv_spare_rest(c);
     if (data) /* pages that are given back read as zeros */
@@ -63,18 +74,22 @@ void kv_clear(struct kv *c, bool data) {
             kv_untouch(c, b);
         }
     c->hold = c->cut_from = 0;
-    kv_growth_shrink(c, kv_blocks(c->config.grow == KV_GROW_FIXED ? c->config.bound : c->config.start), "cleared");
+    kv_growth_shrink(c, kv_blocks(c->config.grow == KV_GROW_FIXED ? kv_bound_cells(c) : c->config.start), "cleared");
     kv_stats_publish(c);
 }
 
 /* ---- leases ---- */
 
+static bool clean(const struct kv_seq *s) {
+    return s->n_runs == 0 && s->n_tokens == 0;
+}
+
 static bool vacant(const struct kv_seq *s) {
-    return !s->leased && s->n_runs == 0 && s->n_tokens == 0;
+    return !s->leased && clean(s);
 }
 
 static int lease(struct kv *c) {
-    for (int s = 0; s < KV_MAX_SEQS; s++)
+    for (int s = 0; s < kv_seqs(c); s++)
         if (vacant(&c->seq[s])) {
             c->seq[s].leased = true;
             return s;
@@ -87,51 +102,71 @@ int kv_acquire(struct kv *c) {
     return seq < 0 && kv_prompt_drop_oldest(c) ? lease(c) : seq;
 }
 
+/* Also the memory that it remembers its conversation in. */
 static void give_back(struct kv *c, int seq) {
     kv_seq_strip(&c->seq[seq], &c->cells, seq);
     kv_seq_free(&c->seq[seq]);
 }
 
-void kv_release(struct kv *c, int seq) {
-    assert(!c->running.on && valid(seq));
+bool kv_release(struct kv *c, int seq) {
+    assert(!c->running.on && valid(c, seq));
+    if (!clean(&c->seq[seq])) return false;
+    give_back(c, seq);
+    return true;
+}
+
+void kv_evict(struct kv *c, int seq) {
+    assert(!c->running.on && valid(c, seq));
     give_back(c, seq);
     kv_growth_settle(c, 0, "released");
     kv_stats_publish(c);
 }
 
 void kv_retain(struct kv *c, int seq) {
-    assert(!c->running.on && seq < KV_MAX_SEQS);
-    for (int s = 0; s < KV_MAX_SEQS; s++)
+    assert(!c->running.on && valid(c, seq));
+    for (int s = 0; s < kv_seqs(c); s++)
         if (s != seq && !parked(c, s)) give_back(c, s);
+    c->seq[seq].leased = true;
+    kv_growth_settle(c, 0, "released");
+    kv_stats_publish(c);
+}
+
+void kv_evict_all(struct kv *c) {
+    assert(!c->running.on);
+    kv_prompt_drop_all(c);
+    for (int s = 0; s < kv_seqs(c); s++) give_back(c, s);
     kv_growth_settle(c, 0, "released");
     kv_stats_publish(c);
 }
 
 size_t kv_available(const struct kv *c) {
     size_t n = 0;
-    for (int s = 0; s < KV_MAX_SEQS; s++) n += vacant(&c->seq[s]) || parked(c, s);
+    for (int s = 0; s < kv_seqs(c); s++) n += vacant(&c->seq[s]) || parked(c, s);
     return n;
 }
 
 /* ---- limits at run time ---- */
 
 int kv_set_bound(struct kv *c, uint32_t bound, struct err *e) {
-    if (bound < KV_MIN_BOUND)
-        return err_set(e, ERR_USAGE, "a context of %u cells is too small; the least is %u", bound, KV_MIN_BOUND);
-    uint32_t blocks = kv_blocks(bound);
-    uint32_t pool = kv_blocks((uint64_t)bound + c->parked_cells);
-    kv_spare_rest(c);
-    if (pool > c->arena.cap_blocks && kv_arena_reserve(&c->arena, pool))
-        return err_set(e, ERR_MEMORY, "no address space for a cache of %u cells", bound);
+    int rc = kv_check_bound(bound, c->config.streams, e);
+    if (rc) return rc;
+    uint32_t before = c->config.bound;
     c->config.bound = bound;
+    uint32_t all = kv_blocks((uint64_t)kv_bound_cells(c) + c->parked_cells), blocks = kv_blocks(kv_bound_cells(c));
+    kv_spare_rest(c);
+    if (all > c->arena.cap_blocks && kv_arena_reserve(&c->arena, all)) {
+        c->config.bound = before;
+        return err_set(e, ERR_MEMORY, "no address space for a cache of %u cells", bound);
+    }
+    c->cells.stream_blocks = c->config.streams ? kv_blocks(bound) : 0;
     if (blocks < c->arena.n_blocks + c->arena.n_spare) kv_growth_shrink(c, blocks, "bound lowered");
     kv_stats_publish(c);
     return 0;
 }
 
 int kv_grow_to(struct kv *c, uint32_t cells, struct err *e) {
-    if (cells > c->config.bound)
-        return err_set(e, ERR_USAGE, "%u cells are more than the bound of %u", cells, c->config.bound);
+    if (cells > kv_bound_cells(c))
+        return err_set(e, ERR_USAGE, "%u cells are more than the bound of %u", cells, kv_bound_cells(c));
     int rc = kv_growth_make(c, cells, true, "asked for", e);
     kv_stats_publish(c);
     return rc;

@@ -291,6 +291,7 @@ void kv_prompt_set_limit(struct kv *c) {
     if (bytes == KV_PROMPT_AUTO) bytes = (g->budget_bytes ? g->budget_bytes : kv_growth_room(c).bytes) / 8;
     uint64_t cells = bytes / c->cell_bytes, most = g->bound < KV_MAX_CELLS ? KV_MAX_CELLS - g->bound : 0;
     if (g->prompt_tokens && cells > g->prompt_tokens) cells = g->prompt_tokens;
+    if (g->streams) cells = 0; /* they share nothing, and each id is one's own */
     c->parked_cells = (uint32_t)(cells < most ? cells : most);
 }
 

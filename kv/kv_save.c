@@ -319,7 +319,7 @@ static int write_file(struct save *s, const char *path) {
 
 int kv_save(struct kv *c, int seq, const char *path, const struct kv_snapshot_info *info, uint64_t *bytes,
             struct err *e) {
-    assert(!c->running.on && seq >= 0 && seq < KV_MAX_SEQS);
+    assert(!c->running.on && seq >= 0 && seq < kv_seqs(c));
     struct save s = {.c = c, .seq = &c->seq[seq], .info = info};
     int rc = 0;
     kv_snapshot_describe(c, info, &s.h);

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "kv/kv_cache.h"
+#include "kv/kv_slot.h"
 
 int kv_check_keep(enum kv_evict mode, uint32_t bound, size_t n_keep, struct err *e) {
     if (mode == KV_EVICT_STOP || n_keep <= bound / 2) return 0;
@@ -60,9 +60,10 @@ static int reserve(struct kv *c, struct kv_seq *s, const struct kv_prompt *p, st
 }
 
 /* Cells that so many tokens may count on: the bound, or less where memory is short. */
-static uint32_t reach(const struct kv *c, size_t n_tokens) {
-    uint64_t most = (uint64_t)n_tokens + c->cells.used + 1;
-    return most > c->cells.n && c->cells.n < kv_pool(c) ? kv_growth_reach(c) : kv_pool(c);
+static uint32_t reach(const struct kv *c, int seq, size_t n_tokens) {
+    uint64_t most = (uint64_t)n_tokens + kv_slot_used(c, seq) + 1;
+    uint32_t capacity = kv_slot_capacity(c, seq);
+    return most > capacity && capacity < kv_limit(c) ? kv_slot_reach(c, seq) : kv_limit(c);
 }
 
 void kv_todo_make(struct kv_todo *t, const struct kv_seq *s, size_t from, size_t end, struct kv_plan *plan) {
@@ -98,7 +99,7 @@ static void apply(struct kv *c, const struct kv_ask *a, const struct kv_prompt *
 }
 
 int kv_sync(struct kv *c, int seq, const struct kv_prompt *p, struct kv_plan *plan, struct err *e) {
-    assert(!c->running.on && seq >= 0 && seq < KV_MAX_SEQS);
+    assert(!c->running.on && seq >= 0 && seq < kv_seqs(c));
     struct kv_seq *s = &c->seq[seq];
     *plan = (struct kv_plan){0};
     uint64_t since = kv_now_us();
@@ -106,7 +107,7 @@ int kv_sync(struct kv *c, int seq, const struct kv_prompt *p, struct kv_plan *pl
     if (rc || (rc = reserve(c, s, p, e))) return rc;
     size_t r = common_prefix(c, seq, p);
     kv_prompt_yield(c, (uint64_t)c->cells.used + p->n_tokens - r + kv_evict_reply_cells(c));
-    size_t others = kv_evict_others(c, seq), limit = reach(c, p->n_tokens);
+    size_t others = kv_evict_others(c, seq), limit = reach(c, seq, p->n_tokens);
     struct kv_ask a = {.seq = seq,
                        .turn = p->turn,
                        .n_turns = p->n_turns,
@@ -126,7 +127,7 @@ int kv_sync(struct kv *c, int seq, const struct kv_prompt *p, struct kv_plan *pl
         rc = kv_evict_plan(c, &a, &d, e);
     }
     if (rc) {
-        if (rc != ERR_CONTEXT || limit == kv_pool(c)) return rc;
+        if (rc != ERR_CONTEXT || limit == kv_limit(c)) return rc;
         if (e) e->code = ERR_MEMORY;
         err_prefix(e, "memory is short");
         return ERR_MEMORY;
@@ -145,18 +146,20 @@ int kv_sync(struct kv *c, int seq, const struct kv_prompt *p, struct kv_plan *pl
 }
 
 int kv_clear_and_reseed(struct kv *c, int seq, size_t sinks, size_t tail, struct kv_plan *plan, struct err *e) {
-    assert(!c->running.on && seq >= 0 && seq < KV_MAX_SEQS);
+    assert(!c->running.on && seq >= 0 && seq < kv_seqs(c));
     struct kv_seq *s = &c->seq[seq];
     kv_prompt_yield(c, (uint64_t)c->cells.used + sinks + tail + kv_evict_reply_cells(c));
-    size_t n = s->n_tokens, others = kv_evict_others(c, seq), limit = reach(c, sinks + tail);
+    size_t n = s->n_tokens, others = kv_evict_others(c, seq), limit = reach(c, seq, sinks + tail);
     *plan = (struct kv_plan){0};
     uint64_t since = kv_now_us();
     if (sinks > n || tail > n - sinks || sinks + tail == 0)
         return err_set(e, ERR_USAGE, "%zu first and %zu last tokens are not to be had of a sequence of %zu", sinks, tail, n);
     if (others + sinks + tail + kv_evict_reply_cells(c) > limit)
-        return err_set(e, limit == kv_pool(c) ? ERR_CONTEXT : ERR_MEMORY, "%zu tokens do not fit beside %zu others into %zu cells",
+        return err_set(e, limit == kv_limit(c) ? ERR_CONTEXT : ERR_MEMORY, "%zu tokens do not fit beside %zu others into %zu cells",
                        sinks + tail, others, limit);
     if (kv_seq_reserve(s, c->cells.n, n + c->cells.n) || kv_todo_reserve(&c->todo, 2)) return err_set(e, ERR_MEMORY, "no memory to rebuild a sequence of %zu tokens", n);
+    int rc = kv_slot_grow(c, seq, (uint32_t)(others + sinks + tail), "reseeded", e);
+    if (rc) return rc;
     struct kv_range middle = {sinks, n - tail - sinks};
     plan->evicted_tokens = middle.n - kv_seq_count_left(s, sinks, n - tail);
     kv_rewind(c, seq, 0);
