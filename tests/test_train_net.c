@@ -344,7 +344,7 @@ static void sizes_that_do_not_fit_are_refused(void **state) {
 /* ---- the engine ---------------------------------------------------------------------------------------------- */
 
 static void add_vocabulary(struct support_gguf *b) {
-    static char text[37][8];
+    static char text[37][16];
     const char *token[37] = {"<unk>"};
     int32_t attr[37] = {VOCAB_UNKNOWN};
     float score[37] = {0};
