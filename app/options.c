@@ -1,5 +1,6 @@
 /* options: settings as the engine wants them. See app.h. */
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -79,6 +80,13 @@ int options_check(const struct settings *s, struct err *e) {
 
 static bool is_auto(const struct settings *s, enum setting_id id) { return !strcasecmp(settings_text(s, id), "auto"); }
 
+/* A name alone is a file of this folder, not one that the system's library path is searched for. */
+static int read_plugin(const char *path, struct session_options *o, struct err *e) {
+    if (!path) return 0;
+    int n = snprintf(o->plugin, sizeof o->plugin, "%s%s", strchr(path, '/') ? "" : "./", path);
+    return (size_t)n < sizeof o->plugin ? 0 : err_set(e, ERR_USAGE, "--kv-plugin: the path is longer than %zu bytes", sizeof o->plugin - 1);
+}
+
 int options_session(const struct settings *s, struct session_options *o, struct err *e) {
     *o = (struct session_options){
         .bound = (uint32_t)settings_int(s, SET_BOUND),
@@ -90,6 +98,7 @@ int options_session(const struct settings *s, struct session_options *o, struct 
         .n_threads = (int)settings_int(s, SET_THREADS),
         .n_batch = (uint32_t)settings_int(s, SET_BATCH),
         .n_ubatch = (uint32_t)settings_int(s, SET_UBATCH),
+        .memory = kv_memory_find(settings_text(s, SET_KV)),
         .type_k = num_find_name(settings_text(s, SET_TYPE_K)),
         .type_v = num_find_name(settings_text(s, SET_TYPE_V)),
     };
@@ -101,7 +110,9 @@ int options_session(const struct settings *s, struct session_options *o, struct 
     int evict = kv_evict_find(settings_text(s, SET_EVICT));
     if (evict < 0) return err_set(e, ERR_USAGE, "--evict %s: there is no such mode", settings_text(s, SET_EVICT));
     o->evict = (enum kv_evict)evict;
+    if (o->memory < 0) return err_set(e, ERR_USAGE, "--kv %s: there is no such memory", settings_text(s, SET_KV));
     int rc = read_grow(settings_text(s, SET_GROW), o, e);
+    if (!rc) rc = read_plugin(settings_text(s, SET_KV_PLUGIN), o, e);
     return rc ? rc : read_keep(settings_text(s, SET_KEEP), &o->keep, e);
 }
 

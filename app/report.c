@@ -142,14 +142,14 @@ struct json *report_token(const struct worker_event *ev) {
 
 struct json *report_cache(const struct kv_event *ev) {
     static const char *const NAME[] = {[KV_EVENT_GROW] = "grow", [KV_EVENT_SHRINK] = "shrink", [KV_EVENT_EVICT] = "evict", [KV_EVENT_REFUSED] = "refused", [KV_EVENT_MODE] = "mode",
-                                       [KV_EVENT_FORGET] = "forget"};
+                                       [KV_EVENT_FORGET] = "forget", [KV_EVENT_MEMORY] = "memory"};
     struct json *j = report_event(NAME[ev->kind]);
     if (ev->kind == KV_EVENT_EVICT) {
         json_add_number(j, "turns", ev->evicted_turns);
         json_add_number(j, "tokens", ev->evicted_tokens);
     } else if (ev->kind == KV_EVENT_FORGET) {
         json_add_number(j, "tokens", ev->evicted_tokens);
-    } else if (ev->kind != KV_EVENT_MODE) {
+    } else if (ev->kind != KV_EVENT_MODE && ev->kind != KV_EVENT_MEMORY) {
         json_add_number(j, "cells_before", ev->cells_before);
         json_add_number(j, "cells", ev->cells_after);
         json_add_number(j, "bytes_before", (double)ev->bytes_before);

@@ -106,6 +106,7 @@ static void say_cache(struct script *s, const struct kv_event *ev) {
         script_output_notice(&s->out, "another conversation's %u tokens are no longer held ready (%s)", ev->evicted_tokens, ev->reason);
         break;
     case KV_EVENT_MODE: script_output_notice(&s->out, "at the bound this model's context does %s", ev->reason); break;
+    case KV_EVENT_MEMORY: script_output_notice(&s->out, "%s", ev->reason); break;
     }
 }
 

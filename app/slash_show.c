@@ -63,6 +63,7 @@ int slash_stats(struct slash *s, const char *arg, unsigned *todo, struct err *e)
     buf_printf(&out, "%-18s grown %u, shrunk %u; left the context: tokens %llu, turns %llu\n", "cache", st.kv.n_grow, st.kv.n_shrink,
                (unsigned long long)st.kv.evicted_tokens, (unsigned long long)st.kv.evicted_turns);
     buf_printf(&out, "%-18s %s, %s\n", "growth, at bound", kv_grow_name(st.kv.grow), kv_evict_name(st.kv.evict));
+    if (strcmp(st.kv.memory, "default") != 0) buf_printf(&out, "%-18s %s\n", "memory plug-in", st.kv.memory);
     add_figure(&out, "cache in use", st.kv.used_bytes, "");
     add_figure(&out, "cache committed", st.kv.committed_bytes, "");
     buf_printf(&out, "%-18s %u conversation%s, ", "held ready", st.kv.n_parked, st.kv.n_parked == 1 ? "" : "s");

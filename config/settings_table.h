@@ -20,6 +20,8 @@ SETTING(SET_CACHE_RAM, "context.cache_ram", "--cache-ram", SETTING_SIZE, "SIZE",
 SETTING(SET_CACHE_TOKENS, "context.cache_tokens", "--cache-tokens", SETTING_INT, "N", 0, 1073741824, NULL, "0", "Context", "most tokens of them; 0: as many as fit")
 SETTING(SET_TYPE_K, "context.type_k", "-ctk --cache-type-k", SETTING_CHOICE, "TYPE", 0, 0, "f16 f32 bf16 q8_0 q4_0 q4_1 q5_0 q5_1 iq4_nl", "f16", "Context", "type of the cached keys")
 SETTING(SET_TYPE_V, "context.type_v", "-ctv --cache-type-v", SETTING_CHOICE, "TYPE", 0, 0, "f16 f32 bf16 q8_0 q4_0 q4_1 q5_0 q5_1 iq4_nl", "f16", "Context", "type of the cached values")
+SETTING(SET_KV, "context.kv", "--kv", SETTING_CHOICE, "NAME", 0, 0, "default", "default", "Context", "memory of the cache")
+SETTING(SET_KV_PLUGIN, "context.kv_plugin", "--kv-plugin", SETTING_PATH, "FILE", 0, 0, NULL, NULL, "Context", "memory plug-in, a shared object, in place of --kv")
 
 SETTING(SET_PERSONA, "persona", "-P --persona", SETTING_TEXT, "NAME", 0, 0, NULL, NULL, "Conversation", "persona: a shipped one, one of yours, or a file; \"\": none")
 SETTING(SET_SYSTEM, "system", "-sys --system", SETTING_TEXT, "TEXT", 0, 0, NULL, NULL, "Conversation", "system prompt")

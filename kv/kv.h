@@ -83,6 +83,9 @@ struct kv_config {
     double evict_free;     /* share of what is not kept that a shift frees, 0 < x <= 1; 0: a half */
     bool cannot_shift;     /* nothing stays as computed once something before it left (recurrent states, chunked windows, learned
                             * positions): shift and slide become reseed, and an event says so once */
+    int memory;             /* number of a built-in memory, by kv_memory_find */
+    const char *plugin;    /* shared object of a memory plug-in, see kv_memory.h; NULL: the default memory. One that cannot be used is
+                            * refused by an event, and the default memory is used. Borrowed while opening */
 };
 
 struct kv;
@@ -97,6 +100,8 @@ int kv_grow_find(const char *name);
 int kv_evict_find(const char *name);
 const char *kv_grow_name(enum kv_grow g);
 const char *kv_evict_name(enum kv_evict m);
+/* Number of a built-in memory by its name, "default"; -1: unknown. */
+int kv_memory_find(const char *name);
 
 /* ---- a conversation in a sequence ---------------------------------------------------------------------------- */
 
@@ -184,6 +189,7 @@ struct kv_span {
     uint32_t first, n;     /* cells [first, first + n) of it */
     int64_t pos;           /* effective position of the first */
     uint32_t rot;          /* which of the view's offsets it has */
+    uint32_t cell;         /* number of the first in the cache */
 };
 /* A sequence as attention sees it: spans in position order, the batch's own cells last. A query at effective position P
  * meets the span's keys after being rotated to P - offset[span.rot]. Spans never cross a block. Borrowed until the
@@ -192,6 +198,13 @@ struct kv_view {
     const struct kv_span *span; size_t n_spans;
     const int64_t *offset; size_t n_offsets;
     size_t n_cells;
+    /* Of a memory plug-in; NULL otherwise: */
+    float *mass; /* [n_cells] attention adds what all heads and rows of a layer that it computed give each cell; a row gives 1 in all a head */
+    /* Attention by the plug-in itself, in place of the engine's: one layer, the last n_rows of v->n_cells cells (which may be fewer than the
+     * cache's view had), q not rotated, row r at effective position pos + r. Called by the thread that owns the cache. */
+    void (*attend)(const struct kv_view *v, uint32_t layer, const float *q, size_t q_stride, int64_t pos, size_t n_rows, float *out,
+                   size_t out_stride);
+    void *attend_ctx;
 };
 void kv_get_view(struct kv *c, const struct kv_batch *b, struct kv_view *v);
 
@@ -261,7 +274,8 @@ void kv_shrink(struct kv *c);                                  /* gives back eve
 /* ---- what happened, and how things stand --------------------------------------------------------------------- */
 
 enum kv_event_kind { KV_EVENT_GROW, KV_EVENT_SHRINK, KV_EVENT_EVICT, KV_EVENT_REFUSED, KV_EVENT_MODE /* another one than asked for */,
-                     KV_EVENT_FORGET /* an entry of the prompt cache of evicted_tokens, for want of memory */ };
+                     KV_EVENT_FORGET /* an entry of the prompt cache of evicted_tokens, for want of memory */,
+                     KV_EVENT_MEMORY /* a memory plug-in is used, or why not */ };
 struct kv_event {
     enum kv_event_kind kind;
     uint64_t n;                  /* number of this event, from 1 */
@@ -269,7 +283,7 @@ struct kv_event {
     uint64_t bytes_before, bytes_after;
     uint32_t evicted_tokens, evicted_turns;
     double us;                   /* what it took */
-    const char *reason;          /* static text: "full", "asked for", "cleared", "budget", ... */
+    const char *reason;          /* "full", "asked for", "cleared", "budget", ...; MEMORY: a sentence. Lives as long as the program */
 };
 /* Copies events with a number above after into ev[0..max), oldest first; returns how many. The last 256 are kept. Opening is
  * no event. A sliding window is told of at its first token and then once for every 256; kv_stats counts each. */
@@ -291,6 +305,7 @@ struct kv_stats {
     uint32_t n_runs, n_offsets;                  /* of sequence 0 */
     uint32_t n_parked, parked_cells;             /* entries of the prompt cache; cells that they own, also together with live sequences */
     uint64_t parked_bytes, parked_limit_bytes;   /* of those cells, and the most there may be */
+    const char *memory;                          /* "default", or a plug-in's name; lives as long as the program */
 };
 void kv_get_stats(struct kv *c, struct kv_stats *s);
 

@@ -115,6 +115,7 @@ int kv_open(struct kv **out, const struct kv_config *g, struct err *e) {
     pthread_mutex_init(&c->lock, NULL);
     c->config = *g;
     c->clock = 1;
+    kv_memory_choose(c);
     if (c->config.evict_free == 0) c->config.evict_free = 0.5;
     if (c->config.start > kv_bound_cells(c)) c->config.start = kv_bound_cells(c);
     c->cells.stream_blocks = g->streams ? kv_blocks(g->bound) : 0;
@@ -131,7 +132,7 @@ int kv_open(struct kv **out, const struct kv_config *g, struct err *e) {
         rc = err_set(e, ERR_MEMORY, "no address space holds a cache of %u cells of %zu bytes", g->bound, c->cell_bytes);
         goto out;
     }
-    rc = kv_growth_make(c, g->grow == KV_GROW_FIXED ? kv_bound_cells(c) : c->config.start, false, "opened", e);
+    rc = kv_growth_make(c, c->config.grow == KV_GROW_FIXED ? kv_bound_cells(c) : c->config.start, false, "opened", e);
     if (!rc) rc = kv_set_evict(c, g->evict, e);
     if (!rc) kv_spare_open(c);
 out:
@@ -139,12 +140,14 @@ out:
         kv_close(c);
         return rc;
     }
+    kv_memory_create(c);
     *out = c;
     return 0;
 }
 
 void kv_close(struct kv *c) {
     if (!c) return;
+    kv_memory_destroy(c);
     kv_prefault_close(c->prefault);
     for (int s = 0; s < KV_MAX_SEQS; s++) kv_seq_free(&c->seq[s]);
     kv_cells_free(&c->cells);
@@ -160,6 +163,7 @@ void kv_close(struct kv *c) {
     free(c->range);
     free(c->todo.range);
     free(c->again.range);
+    free(c->candidate);
     pthread_mutex_destroy(&c->lock);
     free(c);
 }
@@ -206,7 +210,7 @@ int kv_make_room(struct kv *c, int seq, uint32_t n, struct kv_plan *plan, struct
     return make_room(c, seq, n, plan, e);
 }
 
-int kv_begin(struct kv *c, int seq, const int32_t *token, uint32_t n, size_t first, struct kv_batch *b, struct err *e) {
+int kv_cache_begin(struct kv *c, int seq, const int32_t *token, uint32_t n, size_t first, struct kv_batch *b, struct err *e) {
     assert(!c->running.on && seq >= 0 && seq < kv_seqs(c) && n > 0);
     struct kv_ubatch u = {seq, token, n, first};
     int rc = kv_slot_check(c, &u, c->seq[seq].n_tokens, e);
@@ -217,7 +221,7 @@ int kv_begin(struct kv *c, int seq, const int32_t *token, uint32_t n, size_t fir
     return 0;
 }
 
-void kv_finish(struct kv *c, struct kv_batch *b) {
+void kv_cache_finish(struct kv *c, struct kv_batch *b) {
     assert(b->seq == c->running.seq && b->n == c->running.n);
     uint32_t last = c->running.cell[c->running.n - 1];
     kv_slot_apply(c);
@@ -226,7 +230,7 @@ void kv_finish(struct kv *c, struct kv_batch *b) {
     kv_stats_publish(c);
 }
 
-void kv_abandon(struct kv *c, struct kv_batch *b) {
+void kv_cache_abandon(struct kv *c, struct kv_batch *b) {
     assert(c->running.on && b->seq == c->running.seq && c->running.n > 0);
     c->cells.hint = c->running.cell[0];
     c->running.on = false;
@@ -246,7 +250,7 @@ static void write_key(const struct kv *c, const float *key, uint8_t *row) {
     c->layout.type_k->from_f32(key, row, dim);
 }
 
-void kv_write(struct kv *c, const struct kv_batch *b, uint32_t layer, uint32_t i0, uint32_t i1, const float *k,
+void kv_cache_write(struct kv *c, const struct kv_batch *b, uint32_t layer, uint32_t i0, uint32_t i1, const float *k,
               size_t k_stride, const float *v, size_t v_stride) {
     const struct kv_layout *l = &c->layout;
     const struct kv_config *g = &c->config;
@@ -284,7 +288,8 @@ static void view_run(const struct kv *c, struct kv_view *v, const struct kv_run 
                              .first = first,
                              .n = n,
                              .pos = pos,
-                             .rot = rot};
+                             .rot = rot,
+                             .cell = cell};
         cell += n;
         left -= n;
         pos += n;
@@ -292,7 +297,7 @@ static void view_run(const struct kv *c, struct kv_view *v, const struct kv_run 
     v->n_cells += r->n;
 }
 
-void kv_get_view(struct kv *c, const struct kv_batch *b, struct kv_view *v) {
+void kv_cache_view(struct kv *c, const struct kv_batch *b, struct kv_view *v) {
     const struct kv_seq *s = &c->seq[b->seq];
     const struct kv_running *r = &c->running;
     *v = (struct kv_view){.span = c->span, .offset = c->offset};

@@ -8,6 +8,7 @@
 #include "kv/kv_arena.h"
 #include "kv/kv_budget.h"
 #include "kv/kv_cells.h"
+#include "kv/kv_memory.h"
 #include "kv/kv_prefault.h"
 #include "kv/kv_seq.h"
 
@@ -54,6 +55,9 @@ struct kv_running {
 
 struct kv {
     struct kv_config config; /* bound and evict may change; start, step and keep are as given */
+    _Atomic(const struct kv_memory *) memory; /* the default memory, or a plug-in's over it; never NULL */
+    const struct kv_memory *created;          /* to be destroyed: also one that has broken, which another thread may still be asking for figures */
+    void *state;                              /* of a plug-in */
     struct kv_layout layout;
     size_t cell_bytes;
     struct kv_arena arena;
@@ -84,6 +88,8 @@ struct kv {
         struct kv_range *range;
         size_t cap;
     } todo, again; /* of kv_sync's plan and of kv_make_room's */
+    struct kv_memory_cell *candidate; /* [cap_candidates] of a plug-in's eviction */
+    size_t cap_candidates;
     bool told_mode; /* that another mode than the one asked for is carried out */
 
     struct kv_event_log log;
@@ -144,6 +150,35 @@ static inline uint64_t kv_touched_bytes(const struct kv *c) {
     return ((uint64_t)c->n_touched + c->arena.n_spare) * c->layout.block_bytes;
 }
 
+/* The default memory: what the calls of kv/kv.h do where no plug-in does it (see kv_memory.c). */
+int kv_cache_begin(struct kv *c, int seq, const int32_t *token, uint32_t n, size_t first, struct kv_batch *b, struct err *e);
+void kv_cache_finish(struct kv *c, struct kv_batch *b);
+void kv_cache_abandon(struct kv *c, struct kv_batch *b);
+void kv_cache_write(struct kv *c, const struct kv_batch *b, uint32_t layer, uint32_t i0, uint32_t i1, const float *k, size_t k_stride,
+                    const float *v, size_t v_stride);
+void kv_cache_view(struct kv *c, const struct kv_batch *b, struct kv_view *v);
+bool kv_ops_rm(struct kv *c, int seq, int64_t p0, int64_t p1);
+void kv_ops_keep(struct kv *c, int seq);
+int kv_copy_cp(struct kv *c, int src, int dst, int64_t p0, int64_t p1, struct err *e);
+int kv_move_add(struct kv *c, int seq, int64_t p0, int64_t p1, int64_t d, struct err *e);
+int kv_move_div(struct kv *c, int seq, int64_t p0, int64_t p1, int d, struct err *e);
+int kv_save_seq(struct kv *c, int seq, const char *path, const struct kv_snapshot_info *info, uint64_t *bytes, struct err *e);
+int kv_load_seq(struct kv *c, int seq, const char *path, const struct kv_snapshot_info *expect, uint64_t *bytes, struct err *e);
+void kv_stats_get(struct kv *c, struct kv_stats *s);
+
+/* kv_memory */
+/* Chooses the memory of a cache that is being opened, by its configuration, which the memory's flags may change. */
+void kv_memory_choose(struct kv *c);
+/* Lets it take over the cache that the default memory has opened. */
+void kv_memory_create(struct kv *c);
+void kv_memory_destroy(struct kv *c);
+/* The plug-in has broken, as why says: the default memory goes on, with what the cache holds, or (break) with nothing in it. */
+void kv_memory_retire(struct kv *c, const char *call, const struct err *why);
+void kv_memory_break(struct kv *c, const char *call, const struct err *why);
+static inline bool kv_memory_can(const struct kv *c, uint32_t flag) {
+    return c->memory->flags & flag;
+}
+
 /* kv_growth */
 /* Sees to it that the arena holds at least that many cells (<= kv_pool), by the policy's steps, or by less where memory is
  * short; exact: no more than that. ERR_MEMORY: refused, with everything as it was. */
@@ -182,6 +217,8 @@ void kv_event_size(struct kv *c, enum kv_event_kind kind, uint32_t blocks_before
 void kv_event_evict(struct kv *c, size_t tokens, size_t turns, bool slid, uint64_t since_us, const char *reason);
 void kv_event_mode(struct kv *c, const char *reason);
 void kv_event_forget(struct kv *c, size_t tokens, uint64_t since_us, const char *reason);
+const char *kv_text_keep(const char *text); /* a copy that lives as long as the program */
+void kv_event_memory(struct kv *c, const char *text); /* copied */
 void kv_stats_publish(struct kv *c);
 
 /* kv_cache */
@@ -221,6 +258,11 @@ size_t kv_evict_keep(const struct kv *c, size_t n_keep); /* the kept part that t
 /* Cells of the cache that seq does not own alone: they are not its to give. */
 size_t kv_evict_others(const struct kv *c, int seq);
 size_t kv_evict_reply_cells(const struct kv *c); /* cells that must stay free behind a prompt */
+
+/* kv_choice */
+/* Asks a plug-in for n_need cells. *n_ranges of c->range, in order, are to leave, *n_cells cells; none: the mode decides. A plug-in whose choice
+ * cannot be carried out has broken, and the mode decides. ERR_MEMORY. */
+int kv_choice_make(struct kv *c, const struct kv_ask *a, size_t n_need, size_t *n_ranges, size_t *n_cells, struct err *e);
 
 /* kv_sync */
 int kv_todo_reserve(struct kv_todo *t, size_t n); /* room for that many ranges; 0 or -1 */

@@ -206,7 +206,7 @@ static int copy_stream(struct kv *c, int src, int dst, struct kv_seq *out, struc
     return 0;
 }
 
-int kv_seq_cp(struct kv *c, int src, int dst, int64_t p0, int64_t p1, struct err *e) {
+int kv_copy_cp(struct kv *c, int src, int dst, int64_t p0, int64_t p1, struct err *e) {
     assert(!c->running.on && src >= 0 && src < kv_seqs(c) && dst >= 0 && dst < kv_seqs(c));
     if (src == dst) return 0;
     const struct kv_seq *a = &c->seq[src];

@@ -1,4 +1,5 @@
 /* kv_events: what happened to the cache, kept for display, and how things stand. */
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
@@ -13,6 +14,27 @@ uint64_t kv_now_us(void) {
 /* Memory is committed in whole blocks; cells beyond the bound are never used, and not told of. */
 static uint32_t usable(const struct kv *c, uint32_t cells) {
     return cells < kv_pool(c) ? cells : kv_pool(c);
+}
+
+/* Texts that were made at run time: an event and the statistics are read by other threads, also after the cache was closed. There are few,
+ * and equal ones are kept once. */
+const char *kv_text_keep(const char *text) {
+    static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+    static struct kept {
+        struct kept *next;
+        char text[];
+    } *first;
+    size_t n = strlen(text) + 1;
+    pthread_mutex_lock(&lock);
+    struct kept *k = first;
+    while (k && strcmp(k->text, text)) k = k->next;
+    if (!k && (k = malloc(sizeof *k + n))) {
+        memcpy(k->text, text, n);
+        k->next = first;
+        first = k;
+    }
+    pthread_mutex_unlock(&lock);
+    return k ? k->text : "";
 }
 
 static struct kv_event *add(struct kv *c, enum kv_event_kind kind, uint64_t since_us, const char *reason) {
@@ -59,6 +81,10 @@ void kv_event_forget(struct kv *c, size_t tokens, uint64_t since_us, const char 
     add(c, KV_EVENT_FORGET, since_us, reason)->evicted_tokens = (uint32_t)tokens;
 }
 
+void kv_event_memory(struct kv *c, const char *text) {
+    add(c, KV_EVENT_MEMORY, kv_now_us(), kv_text_keep(text));
+}
+
 size_t kv_events(const struct kv *c, uint64_t after, struct kv_event *ev, size_t max) {
     uint64_t oldest = c->log.n > KV_EVENTS ? c->log.n - KV_EVENTS : 0;
     if (after < oldest) after = oldest;
@@ -98,6 +124,7 @@ void kv_stats_publish(struct kv *c) {
         .evict = kv_evict_mode(c),
         .n_runs = (uint32_t)c->seq[0].n_runs,
         .n_offsets = count_offsets(&c->seq[0]),
+        .memory = c->memory->name,
     };
     kv_prompt_count(c, &s);
     pthread_mutex_lock(&c->lock);
@@ -108,7 +135,7 @@ void kv_stats_publish(struct kv *c) {
 }
 
 /* The room is measured at most once a second, outside the lock: it takes a dozen small files. */
-void kv_get_stats(struct kv *c, struct kv_stats *s) {
+void kv_stats_get(struct kv *c, struct kv_stats *s) {
     uint64_t now = kv_now_us();
     pthread_mutex_lock(&c->lock);
     bool stale = c->room_us == 0 || now - c->room_us > 1000000;

@@ -199,6 +199,16 @@ size_t kv_evict_others(const struct kv *c, int seq) {
     return c->cells.used - kv_seq_count(&c->seq[seq], &c->cells, 0, SIZE_MAX, true);
 }
 
+/* What a plug-in chooses; nothing where the mode is to decide. */
+static int plan_choice(struct plan *p, struct err *e) {
+    size_t n, cells;
+    int rc = kv_choice_make(p->c, p->a, p->total - p->a->limit, &n, &cells, e);
+    p->d->range = p->c->range;
+    for (size_t i = 0; i < n && !rc; i++) drop(p, p->c->range[i], 0, false);
+    p->total -= rc ? 0 : cells;
+    return rc;
+}
+
 /* Once, for what a->redo says. */
 static int plan_once(struct kv *c, const struct kv_ask *a, struct kv_dropped *d, struct err *e) {
     struct plan p = {.c = c, .a = a, .d = d};
@@ -213,6 +223,10 @@ static int plan_once(struct kv *c, const struct kv_ask *a, struct kv_dropped *d,
         c->cap_ranges = cap;
     }
     p.kept = cost(c, a, 0, a->n_keep < a->end ? a->n_keep : a->end);
+    if (mode_of(c)->shifts) {
+        int rc = plan_choice(&p, e);
+        if (rc || p.total <= a->limit) return rc;
+    }
     if (mode_of(c)->plan != plan_slide || a->whole_last)
         for (size_t i = 0; i < n_turns(a); i++)
             if (pinned(a, i)) p.kept += cost_range(&p, turn_range(a, i));
@@ -227,7 +241,7 @@ int kv_evict_plan(struct kv *c, struct kv_ask *a, struct kv_dropped *d, struct e
     for (;;) {
         int rc = plan_once(c, a, d, e);
         if (rc || !reseeds || d->n == 0 || d->range[0].first >= a->redo) return rc;
-        a->redo = d->range[0].first;
+        a->redo = kv_memory_can(c, KV_CAN_TRIM) ? d->range[0].first : 0;
     }
 }
 

@@ -194,6 +194,7 @@ void kv_growth_shrink(struct kv *c, uint32_t floor, const char *reason) {
     kv_spare_rest(c);
     uint32_t before = c->arena.n_blocks, keep = kv_blocks(kv_cells_end(&c->cells));
     uint64_t since = kv_now_us(), bytes_before = c->arena.committed_bytes;
+    if (!kv_memory_can(c, KV_CAN_SHRINK)) return;
     if (keep < floor) keep = floor;
     if (keep < 1) keep = 1;
     if (keep > before) keep = before;

@@ -212,7 +212,7 @@ static int load_file(struct kv_load *l, struct kv *c, int seq, const struct kv_s
     return rc;
 }
 
-int kv_load(struct kv *c, int seq, const char *path, const struct kv_snapshot_info *expect, uint64_t *bytes,
+int kv_load_seq(struct kv *c, int seq, const char *path, const struct kv_snapshot_info *expect, uint64_t *bytes,
             struct err *e) {
     assert(!c->running.on && seq >= 0 && seq < kv_seqs(c));
     struct kv_load l = {.fd = open(path, O_RDONLY | O_CLOEXEC)};

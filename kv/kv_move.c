@@ -145,7 +145,7 @@ static int check_move(const struct kv *c, int seq, struct err *e) {
     return 0;
 }
 
-int kv_seq_add(struct kv *c, int seq, int64_t p0, int64_t p1, int64_t d, struct err *e) {
+int kv_move_add(struct kv *c, int seq, int64_t p0, int64_t p1, int64_t d, struct err *e) {
     int rc = check_move(c, seq, e);
     if (rc || d == 0) return rc;
     struct kv_seq *s = &c->seq[seq];
@@ -167,7 +167,7 @@ int kv_seq_add(struct kv *c, int seq, int64_t p0, int64_t p1, int64_t d, struct 
     return 0;
 }
 
-int kv_seq_div(struct kv *c, int seq, int64_t p0, int64_t p1, int d, struct err *e) {
+int kv_move_div(struct kv *c, int seq, int64_t p0, int64_t p1, int d, struct err *e) {
     int rc = check_move(c, seq, e);
     if (rc || d == 1) return rc;
     if (d < 1) return err_set(e, ERR_USAGE, "positions cannot be divided by %d", d);

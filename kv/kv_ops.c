@@ -45,7 +45,7 @@ static void remove_range(struct kv *c, int seq, int64_t p0, int64_t p1) {
         kv_seq_forget(s); /* all of it has left */
 }
 
-bool kv_seq_rm(struct kv *c, int seq, int64_t p0, int64_t p1) {
+bool kv_ops_rm(struct kv *c, int seq, int64_t p0, int64_t p1) {
     if (c->running.on || seq >= kv_seqs(c)) return false;
     for (int s = seq < 0 ? 0 : seq; s < (seq < 0 ? kv_seqs(c) : seq + 1); s++)
         if (!parked(c, s)) remove_range(c, s, p0, p1);
@@ -54,7 +54,7 @@ bool kv_seq_rm(struct kv *c, int seq, int64_t p0, int64_t p1) {
     return true;
 }
 
-void kv_seq_keep(struct kv *c, int seq) {
+void kv_ops_keep(struct kv *c, int seq) {
     assert(!c->running.on && valid(c, seq));
     for (int s = 0; s < kv_seqs(c); s++)
         if (s != seq && !parked(c, s)) kv_seq_strip(&c->seq[s], &c->cells, s);

@@ -317,7 +317,7 @@ static int write_file(struct save *s, const char *path) {
     return rc;
 }
 
-int kv_save(struct kv *c, int seq, const char *path, const struct kv_snapshot_info *info, uint64_t *bytes,
+int kv_save_seq(struct kv *c, int seq, const char *path, const struct kv_snapshot_info *info, uint64_t *bytes,
             struct err *e) {
     assert(!c->running.on && seq >= 0 && seq < kv_seqs(c));
     struct save s = {.c = c, .seq = &c->seq[seq], .info = info};

@@ -121,8 +121,9 @@ int kv_sync(struct kv *c, int seq, const struct kv_prompt *p, struct kv_plan *pl
     struct kv_dropped d;
     const struct kv_range *broken = find_broken(s, p, r);
     if (broken) a.live_end = broken->first;
+    if (a.live_end < s->n_tokens && !kv_memory_can(c, KV_CAN_TRIM)) a.live_end = 0;
     rc = kv_evict_plan(c, &a, &d, e);
-    if (rc == ERR_CONTEXT && broken && broken->first + broken->n < r) {
+    if (rc == ERR_CONTEXT && broken && a.live_end && broken->first + broken->n < r) {
         a.live_end = r; /* too long to be whole again: it goes on as it is */
         rc = kv_evict_plan(c, &a, &d, e);
     }

@@ -110,6 +110,8 @@ struct session_options {
     int64_t keep;             /* -1: the system prompt; else a number of tokens */
     double evict_free;        /* 0: a half */
     const struct num_type *type_k, *type_v; /* NULL: f16 */
+    int memory;               /* see kv_memory_find */
+    char plugin[1024];        /* file of a memory plug-in, in place of it; "" none */
     int n_threads;            /* 0: cpu_count() */
     uint32_t n_batch, n_ubatch; /* 0: 2048, 512 */
 };

@@ -137,8 +137,13 @@ static bool attend(struct forward *f, size_t from, const float *q, float *mix) {
     for (size_t row = from, n; row < end; row += n) {
         n = end - row < most ? end - row : most;
         view.n_cells = f->view.n_cells - (end - row - n);
-        attention_run(f->attention, &view, kv_get_layout(s->kv), f->il, q + (row - from) * f->n_q, f->n_q, s->batch->pos + (int64_t)row, n,
-                      mix + (row - from) * f->n_mix, f->n_mix);
+        const float *q_row = q + (row - from) * f->n_q;
+        float *out = mix + (row - from) * f->n_mix;
+        int64_t pos = s->batch->pos + (int64_t)row;
+        if (view.attend)
+            view.attend(&view, f->il, q_row, f->n_q, pos, n, out, f->n_mix);
+        else
+            attention_run(f->attention, &view, kv_get_layout(s->kv), f->il, q_row, f->n_q, pos, n, out, f->n_mix);
         if (row + n < end && cancelled(f)) return false;
     }
     return true;

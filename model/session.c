@@ -57,6 +57,8 @@ static int open_cache(struct session *s, struct err *e) {
         .evict = o->evict,
         .keep = o->keep > 0 ? (uint32_t)o->keep : 0,
         .evict_free = o->evict_free,
+        .memory = o->memory,
+        .plugin = *o->plugin ? o->plugin : NULL,
     };
     int rc = kv_open(&s->kv, &c, e);
     if (!rc) s->seq = kv_acquire(s->kv);
