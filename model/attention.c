@@ -54,6 +54,7 @@ struct attention {
     size_t cap_runs;
     struct thread_scratch *scratch; /* [n_threads] */
     struct partial split;      /* [group][row * n_heads + head], rows <= SPLIT_ROWS */
+    struct softmax { float max, sum; } *whole; /* [max_rows * n_heads] of all cells; kept where the view asks for the cells' mass */
     size_t cap_groups;
 
     /* the call in progress */
@@ -134,7 +135,8 @@ int attention_open(struct attention **out, struct pool *p, const struct attentio
     a->turned = floats(a->cap_offsets * turned_floats(a));
     a->start = malloc((a->cap_runs + 1) * sizeof *a->start);
     a->scratch = calloc(a->n_threads, sizeof *a->scratch);
-    bool ok = a->turned && a->start && a->scratch;
+    a->whole = malloc(max_rows * s->n_heads * sizeof *a->whole);
+    bool ok = a->turned && a->start && a->scratch && a->whole;
     for (size_t i = 0; ok && i < a->n_threads; i++) ok = scratch_open(a, &a->scratch[i]);
     a->cap_groups = 8;
     if (!ok || !partial_open(a, &a->split, a->cap_groups * SPLIT_ROWS * s->n_heads)) {
@@ -158,6 +160,7 @@ void attention_close(struct attention *a) {
     free(a->scratch);
     free(a->start);
     free(a->turned);
+    free(a->whole);
     free(a);
 }
 
@@ -165,7 +168,7 @@ size_t attention_bytes(const struct attention *a) {
     size_t row = a->acc_stride + 2;
     size_t per_thread = decoded_floats(a) + ATTENTION_QUERIES * (ATTENTION_SCORES + 3 * row);
     size_t n = a->cap_offsets * turned_floats(a) + a->n_threads * per_thread + a->cap_groups * SPLIT_ROWS * a->shape.n_heads * row;
-    return n * sizeof(float) + (a->cap_runs + 1) * sizeof *a->start;
+    return n * sizeof(float) + (a->cap_runs + 1) * sizeof *a->start + a->max_rows * a->shape.n_heads * sizeof *a->whole;
 }
 
 int attention_reserve(struct attention *a, size_t n_cells, size_t n_offsets, struct err *e) {
@@ -309,10 +312,11 @@ static void mix_piece(const struct attention *a, const struct tile *t, const str
     }
 }
 
-/* One run of cells for one tile, merged into `group`. */
-static void tile_run(struct attention *a, const struct tile *t, size_t run, struct thread_scratch *s) {
+/* The exponents of a tile's scores for one run of cells, with their greatest and their sum; 0 for what a row may not see. Returns how many
+ * cells of the run any row sees. */
+static size_t score_run(struct attention *a, const struct tile *t, size_t run, struct thread_scratch *s) {
     size_t first = run * ATTENTION_RUN, last = visible(a, t->row + t->n_rows - 1);
-    if (first >= last) return;
+    if (first >= last) return 0;
     size_t n = last - first < ATTENTION_RUN ? last - first : ATTENTION_RUN;
     struct piece p;
     struct run_start at = a->start[run];
@@ -325,7 +329,15 @@ static void tile_run(struct attention *a, const struct tile *t, size_t run, stru
         if (sees > first) s->run.sum[i] = a->key.kernels->exponents(x, sees - first < n ? sees - first : n, n, &s->run.max[i]);
         else memset(x, 0, n * sizeof *x);
     }
-    at = a->start[run + 1 < a->n_runs ? run + 1 : run];
+    return n;
+}
+
+/* One run of cells for one tile, merged into `group`. */
+static void tile_run(struct attention *a, const struct tile *t, size_t run, struct thread_scratch *s) {
+    size_t n = score_run(a, t, run, s);
+    if (!n) return;
+    struct piece p;
+    struct run_start at = a->start[run + 1 < a->n_runs ? run + 1 : run];
     fetch_first(&a->key, t, &a->view->span[at.span], a->view->span[at.span].first + at.skip);
     at = a->start[run];
     for (size_t done = 0; next_piece(a->view, &at, done, n, &p); done += p.n) mix_piece(a, t, &p, s);
@@ -341,6 +353,7 @@ static void write_row(const struct attention *a, const struct partial *p, size_t
     float *out = a->out + row * a->out_stride + head * a->shape.head_dim_v, scale = 1.0f / p->sum[i];
     const float *acc = p->acc + i * a->acc_stride;
     for (size_t d = 0; d < a->shape.head_dim_v; d++) out[d] = acc[d] * scale;
+    if (a->view->mass) a->whole[row * a->shape.n_heads + head] = (struct softmax){p->max[i], p->sum[i]};
 }
 
 static size_t split_index(const struct attention *a, size_t group, size_t row, size_t head) {
@@ -377,12 +390,34 @@ static void merge_split(struct attention *a, struct thread_scratch *s, size_t fr
     }
 }
 
+static struct tile tile_at(const struct attention *a, size_t tile, size_t kv_head) {
+    struct tile t = {.row = tile * a->rows_per_tile, .kv_head = kv_head};
+    t.n_rows = a->n_rows - t.row < a->rows_per_tile ? a->n_rows - t.row : a->rows_per_tile;
+    t.n_q = t.n_rows * a->n_shared;
+    return t;
+}
+
+/* Adds what each cell of the run was given, which is known only now that all sums are: so its scores are computed once more. By one thread, in
+ * one order. */
+static void run_mass(struct attention *a, size_t run, struct thread_scratch *s) {
+    float *mass = a->view->mass + run * ATTENTION_RUN;
+    for (size_t i = 0; i < a->n_tiles * a->shape.n_kv_heads; i++) {
+        struct tile t = tile_at(a, i / a->shape.n_kv_heads, i % a->shape.n_kv_heads);
+        size_t n = score_run(a, &t, run, s);
+        for (size_t k = 0; k < t.n_q && n; k++) {
+            size_t row = query_row(a, &t, k);
+            if (visible(a, row) <= run * ATTENTION_RUN) continue;
+            const struct softmax *w = &a->whole[row * a->shape.n_heads + t.kv_head * a->n_shared + k % a->n_shared];
+            const float *x = s->scores + k * ATTENTION_SCORES, scale = expf(s->run.max[k] - w->max) / w->sum;
+            for (size_t c = 0; c < n; c++) mass[c] += x[c] * scale;
+        }
+    }
+}
+
 /* Tasks are numbered so that neighbours share cells: group, then tile, then KV head. */
 static void run_task(struct attention *a, size_t task, struct thread_scratch *s) {
     size_t kv_head = task % a->shape.n_kv_heads, rest = task / a->shape.n_kv_heads;
-    struct tile t = {.row = rest % a->n_tiles * a->rows_per_tile, .kv_head = kv_head};
-    t.n_rows = a->n_rows - t.row < a->rows_per_tile ? a->n_rows - t.row : a->rows_per_tile;
-    t.n_q = t.n_rows * a->n_shared;
+    struct tile t = tile_at(a, rest % a->n_tiles, kv_head);
     if (a->is_split) task_split(a, &t, rest / a->n_tiles, s);
     else task_whole(a, &t, s);
 }
@@ -403,6 +438,12 @@ static void take_tasks(void *arg, int ith, int nth) {
     struct attention *a = arg;
     (void)nth;
     for (size_t task; take(a, a->n_tasks, &task);) run_task(a, task, &a->scratch[ith]);
+}
+
+static void take_masses(void *arg, int ith, int nth) {
+    struct attention *a = arg;
+    (void)nth;
+    for (size_t run; take(a, a->n_runs, &run);) run_mass(a, run, &a->scratch[ith]);
 }
 
 /* Runs fn in all threads, or in this one alone where waking others costs more than they would do. */
@@ -444,4 +485,5 @@ void attention_run(struct attention *a, const struct kv_view *v, const struct kv
     share(a, take_rows, numbers * v->n_offsets * 8);
     share(a, take_tasks, numbers * v->n_cells);
     if (a->is_split) merge_split(a, &a->scratch[0], 0, n_rows * a->shape.n_heads);
+    if (v->mass) share(a, take_masses, numbers * v->n_cells);
 }
