@@ -50,7 +50,7 @@ MAKEFLAGS += --no-print-directory
 
 .DELETE_ON_ERROR:
 .SECONDARY:
-.PHONY: all help run deps test soak asan tsan fuzz bench guide guide-score layers format install uninstall clean
+.PHONY: all help run deps test check-plugin soak asan tsan fuzz bench guide guide-score layers format install uninstall clean
 
 all: $(BUILD)/kvetch ## build the program (the default)
 
@@ -96,6 +96,12 @@ $(BUILD)/tests/bench_%: $(BUILD)/tests/bench_%.o $(SUPPORT) $(BUILD)/libkvetch.a
 
 # What a save writes comes through the test.
 $(BUILD)/tests/test_kv_save: private LDFLAGS += -Wl,--wrap=pwrite,--wrap=fsync,--wrap=rename,--wrap=ftruncate
+# Memory plug-ins, for the tests: shared objects that link nothing of the program.
+PLUGINS   := $(patsubst %.c,$(BUILD)/%.so,$(wildcard tests/plugins/*.c))
+$(BUILD)/tests/plugins/%.so: tests/plugins/%.c Makefile
+	@mkdir -p $(@D)
+	$(CC) $(CPPFLAGS) $(CFLAGS) $(LDFLAGS) -fPIC -shared -MMD -MP -MF $(@:.so=.d) -o $@ $< -lm
+$(BUILD)/tests/test_kv_memory $(BUILD)/tests/test_memory: | $(PLUGINS)
 
 # Counts the allocations of the project's own code.
 $(BUILD)/tests/test_session: private LDFLAGS += -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc,--wrap=aligned_alloc
@@ -138,6 +144,9 @@ test: $(BUILD)/kvetch $(TESTS) ## build and run all tests
 soak: ## the tests' long forms
 	@KVETCH_SOAK=1 $(MAKE) test
 
+check-plugin: $(BUILD)/tests/test_memory ## put a memory plug-in through its conformance tests: make check-plugin PLUGIN=file.so
+	@$(if $(PLUGIN),,echo "check-plugin: which one? make check-plugin PLUGIN=file.so" >&2; exit 2;) $< $(PLUGIN)
+
 asan: ## the tests under AddressSanitizer and UBSan
 	@$(MAKE) BUILD=build/asan OPT="-O1 -g" SAN="-fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer" test
 
@@ -172,4 +181,4 @@ uninstall: ## remove what install put there
 clean: ## remove everything that was built
 	rm -rf build
 
--include $(OBJ:.o=.d) $(BUILD)/model/checksum/checksum.d $(TRAIN_OBJ:.o=.d) $(BUILD)/model/train/main.d $(TESTS:=.d) $(BENCHES:=.d) $(SUPPORT:.o=.d) $(BUILD)/tests/guide_score.d $(BUILD)/tests/demo_ui.d
+-include $(OBJ:.o=.d) $(PLUGINS:.so=.d) $(BUILD)/model/checksum/checksum.d $(TRAIN_OBJ:.o=.d) $(BUILD)/model/train/main.d $(TESTS:=.d) $(BENCHES:=.d) $(SUPPORT:.o=.d) $(BUILD)/tests/guide_score.d $(BUILD)/tests/demo_ui.d

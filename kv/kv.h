@@ -191,6 +191,16 @@ struct kv_span {
     uint32_t rot;          /* which of the view's offsets it has */
     uint32_t cell;         /* number of the first in the cache */
 };
+/* Queries of one layer, for a memory plug-in that attends itself: those of the last n_rows of the view's n_cells cells, which may be fewer than it
+ * had at first. Row r stands at effective position pos + r and sees every cell up to its own. q is not rotated yet; out: [n_heads * head_dim_v]. */
+struct kv_queries {
+    uint32_t layer, n_heads;
+    size_t n_rows;
+    int64_t pos;
+    float scale; /* of a score */
+    const float *q; size_t q_stride; /* [n_rows][n_heads * head_dim_k] f32 */
+    float *out; size_t out_stride;
+};
 /* A sequence as attention sees it: spans in position order, the batch's own cells last. A query at effective position P
  * meets the span's keys after being rotated to P - offset[span.rot]. Spans never cross a block. Borrowed until the
  * next kv_begin. */
@@ -200,10 +210,8 @@ struct kv_view {
     size_t n_cells;
     /* Of a memory plug-in; NULL otherwise: */
     float *mass; /* [n_cells] attention adds what all heads and rows of a layer that it computed give each cell; a row gives 1 in all a head */
-    /* Attention by the plug-in itself, in place of the engine's: one layer, the last n_rows of v->n_cells cells (which may be fewer than the
-     * cache's view had), q not rotated, row r at effective position pos + r. Called by the thread that owns the cache. */
-    void (*attend)(const struct kv_view *v, uint32_t layer, const float *q, size_t q_stride, int64_t pos, size_t n_rows, float *out,
-                   size_t out_stride);
+    /* Attention by the plug-in itself, in place of the engine's; by the thread that owns the cache. */
+    void (*attend)(const struct kv_view *v, const struct kv_queries *q);
     void *attend_ctx;
 };
 void kv_get_view(struct kv *c, const struct kv_batch *b, struct kv_view *v);

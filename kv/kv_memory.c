@@ -198,10 +198,12 @@ void kv_seq_keep(struct kv *c, int seq) {
 }
 
 int kv_seq_add(struct kv *c, int seq, int64_t p0, int64_t p1, int64_t d, struct err *e) {
+    if (!kv_memory_can(c, KV_CAN_SHIFT)) return err_set(e, ERR_USAGE, "memory %s cannot move positions", c->memory->name);
     return answer(c, "add", c->memory->add(c, seq, p0, p1, d, e), e);
 }
 
 int kv_seq_div(struct kv *c, int seq, int64_t p0, int64_t p1, int d, struct err *e) {
+    if (!kv_memory_can(c, KV_CAN_SHIFT)) return err_set(e, ERR_USAGE, "memory %s cannot move positions", c->memory->name);
     return answer(c, "div", c->memory->div(c, seq, p0, p1, d, e), e);
 }
 

@@ -20,7 +20,7 @@
 
 /* What a memory can do. Where a flag is missing the cache does without:
  * can_grow: all of the bound is committed at opening; can_shrink: nothing is given back; can_shift: shift and slide become
- * reseed; can_trim: where anything is cut, all is computed again from the first token (and shift and slide are reseed); exact_restore: kv_save is refused, and a
+ * reseed, and kv_seq_add and kv_seq_div are refused; can_trim: where anything is cut, all is computed again from the first token (and shift and slide are reseed); exact_restore: kv_save is refused, and a
  * resumed conversation is read again. */
 #define KV_CAN_GROW 1u
 #define KV_CAN_SHRINK 2u

@@ -28,6 +28,7 @@ struct forward {
     float *gate, *up;   /* [n_ff] */
     float *angles;      /* [n_rot] cos and sin of each row's position */
     size_t n_q, n_k, n_v, n_mix;
+    float scale; /* of attention's scores */
     float *memory; /* owned: all of the above */
     size_t memory_bytes;
     /* the run in progress */
@@ -67,8 +68,8 @@ int forward_open(struct forward **out, const struct model *m, struct pool *p, ui
         *part[i].at = f->memory + at;
         at += (part[i].n * max_rows + ALIGN_FLOATS - 1) / ALIGN_FLOATS * ALIGN_FLOATS;
     }
-    struct attention_shape shape = {
-        s->n_heads, s->n_kv_heads, s->head_dim_k, s->head_dim_v, 1.0f / sqrtf((float)s->head_dim_k), f->rope};
+    f->scale = 1.0f / sqrtf((float)s->head_dim_k);
+    struct attention_shape shape = {s->n_heads, s->n_kv_heads, s->head_dim_k, s->head_dim_v, f->scale, f->rope};
     if ((rc = attention_open(&f->attention, p, &shape, max_rows, e))) goto out;
     if ((rc = matmul_open(&f->matmul, p, max_rows, m->weights.max_cols, e))) goto out;
     *out = f;
@@ -141,7 +142,7 @@ static bool attend(struct forward *f, size_t from, const float *q, float *mix) {
         float *out = mix + (row - from) * f->n_mix;
         int64_t pos = s->batch->pos + (int64_t)row;
         if (view.attend)
-            view.attend(&view, f->il, q_row, f->n_q, pos, n, out, f->n_mix);
+            view.attend(&view, &(struct kv_queries){f->il, f->w->shape.n_heads, n, pos, f->scale, q_row, f->n_q, out, f->n_mix});
         else
             attention_run(f->attention, &view, kv_get_layout(s->kv), f->il, q_row, f->n_q, pos, n, out, f->n_mix);
         if (row + n < end && cancelled(f)) return false;

@@ -14,10 +14,11 @@ allowed() {
     model/checksum) echo "config" ;; # a program of the build
     ui) echo "config ui" ;;
     app) echo "config kv model ui app" ;;
+    tests/plugins) echo "kv" ;; # link nothing of the program
     tests) echo "config kv model model/train ui app tests" ;;
     esac
 }
-for dir in config kv model model/checksum model/train ui app tests; do
+for dir in config kv model model/checksum model/train ui app tests tests/plugins; do
     for f in "$dir"/*.c "$dir"/*.h; do
         [ -e "$f" ] || continue
         for inc in $(sed -n 's/^[[:space:]]*#[[:space:]]*include[[:space:]]*"\([^"]*\)".*/\1/p' "$f"); do

@@ -84,9 +84,9 @@ static void place(struct fixture *f, const uint32_t *cell, uint32_t n, uint32_t 
         uint32_t rot = i < n_kept ? 0 : 1;
         struct kv_span *last = n_spans ? &f->span[n_spans - 1] : NULL;
         if (last && cell[i] == cell[i - 1] + 1 && cell[i] % KV_BLOCK && last->rot == rot) last->n++;
-        else f->span[n_spans++] = (struct kv_span){f->block[cell[i] / KV_BLOCK], cell[i] % KV_BLOCK, 1, (int64_t)i, rot};
+        else f->span[n_spans++] = (struct kv_span){f->block[cell[i] / KV_BLOCK], cell[i] % KV_BLOCK, 1, (int64_t)i, rot, cell[i]};
     }
-    f->view = (struct kv_view){f->span, n_spans, f->offset, 2, n};
+    f->view = (struct kv_view){.span = f->span, .n_spans = n_spans, .offset = f->offset, .n_offsets = 2, .n_cells = n};
 }
 
 static void place_in_order(struct fixture *f, uint32_t n, uint32_t n_kept) {
