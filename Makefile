@@ -101,7 +101,8 @@ PLUGINS   := $(patsubst %.c,$(BUILD)/%.so,$(wildcard tests/plugins/*.c))
 $(BUILD)/tests/plugins/%.so: tests/plugins/%.c Makefile
 	@mkdir -p $(@D)
 	$(CC) $(CPPFLAGS) $(CFLAGS) $(LDFLAGS) -fPIC -shared -MMD -MP -MF $(@:.so=.d) -o $@ $< -lm
-$(BUILD)/tests/test_kv_memory $(BUILD)/tests/test_memory: | $(PLUGINS)
+
+$(addprefix $(BUILD)/tests/test_,memory kv_memory script): | $(PLUGINS)
 
 # Counts the allocations of the project's own code.
 $(BUILD)/tests/test_session: private LDFLAGS += -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc,--wrap=aligned_alloc

@@ -445,6 +445,29 @@ static void a_reply_goes_on_past_the_bound_and_says_what_left(void **state) {
     }
 }
 
+static const char *itself; /* build/tests/test_script, say, has its plug-ins in build/tests/plugins */
+
+static void a_memory_plug_in_is_named_and_one_that_is_refused_changes_nothing(void **state) {
+    (void)state;
+    struct program_run r, plain;
+    struct buf heavy = {0};
+    buf_printf(&heavy, "%.*s/plugins/heavy.so", (int)(strrchr(itself, '/') - itself), itself);
+    RUN(&r, NULL, 0, ENDLESS, "-c", "64", "-n", "400", "--kv-plugin", buf_text(&heavy), "--json", "-p", "x");
+    assert_int_equal(r.status, 0);
+    assert_non_null(strstr(buf_text(&r.err), "the memory is heavy\n"));
+    assert_non_null(strstr(buf_text(&r.out), "\"completion\":400"));
+    program_run_free(&r);
+    RUN(&r, NULL, 0, ENDLESS, "-c", "64", "-n", "50", "--kv-plugin", "nowhere.so", "-p", "x");
+    RUN(&plain, NULL, 0, ENDLESS, "-c", "64", "-n", "50", "-p", "x");
+    assert_int_equal(r.status, 0);
+    assert_non_null(strstr(buf_text(&r.err), "nowhere.so"));
+    assert_non_null(strstr(buf_text(&r.err), "; the default memory is used\n"));
+    assert_string_equal(buf_text(&r.out), buf_text(&plain.out));
+    program_run_free(&r);
+    program_run_free(&plain);
+    buf_free(&heavy);
+}
+
 static void wrong_usage_ends_with_2(void **state) {
     (void)state;
     struct program_run r;
@@ -709,7 +732,9 @@ static void jsonl_names_the_conversation_from_its_start_and_one_without_a_turn_i
     program_run_free(&r);
 }
 
-int main(void) {
+int main(int argc, char **argv) {
+    (void)argc;
+    itself = argv[0];
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_empty_prompt_prints_the_published_text_and_one_newline),
         cmocka_unit_test(every_way_of_growing_and_any_threads_give_the_same_bytes),
@@ -731,6 +756,7 @@ int main(void) {
         cmocka_unit_test(an_interrupt_while_waiting_for_the_next_turn_ends_with_130),
         cmocka_unit_test(what_the_context_cannot_hold_ends_with_5),
         cmocka_unit_test(a_reply_goes_on_past_the_bound_and_says_what_left),
+        cmocka_unit_test(a_memory_plug_in_is_named_and_one_that_is_refused_changes_nothing),
         cmocka_unit_test(wrong_usage_ends_with_2),
         cmocka_unit_test(a_system_prompt_larger_than_half_the_bound_is_refused_before_any_message),
         cmocka_unit_test(a_file_that_is_no_model_ends_with_3),
