@@ -136,6 +136,27 @@ static void the_first_tokens_of_a_reply_weigh_more(void **state) {
     close_kitchen(&k);
 }
 
+static void a_question_is_asked_in_two_wordings_now_and_then(void **state) {
+    (void)state;
+    struct kitchen k = {0};
+    struct batch_row row = {0};
+    struct batch_options o = plain();
+    size_t asked = 0, twice = 0;
+    o.augment.twice = true;
+    open_kitchen(&k, "## topic: tea\nfact: tea\nq: how do i make tea\nq: tea now\na: Boil water.\n", NULL, o);
+    for (uint64_t i = 0; i < 100; i++) {
+        struct buf text = {0};
+        make(&k, BATCH_FIRST, i, &row);
+        assert_int_equal(batch_show(k.batch, &row, &text), 0);
+        for (const char *at = buf_text(&text); (at = strstr(at, "<|im_start|>user")); at++) asked++;
+        for (const char *at = buf_text(&text); (at = strstr(at, "how do i make tea. tea now<|im_end|>")); at++) twice++;
+        buf_free(&text);
+    }
+    assert_in_range(twice, asked / 150, asked / 30); /* one in four of six in a hundred */
+    batch_row_free(&row);
+    close_kitchen(&k);
+}
+
 /* Taken apart or not, the user's text is the same; its tokens are not. */
 static void words_are_taken_apart_without_changing_the_text(void **state) {
     (void)state;
@@ -169,7 +190,7 @@ static void a_row_depends_on_its_seed_and_index_alone(void **state) {
     struct batch_options o = plain();
     struct batch *other;
     struct err e = {0};
-    o.augment = (struct augment_options){true, true, true, true, true, true, true};
+    o.augment = (struct augment_options){true, true, true, true, true, true, true, true};
     open_kitchen(&k, TEA, TALKS, o);
     make(&k, BATCH_MIXED, 5, &one);
     for (uint64_t i = 9; i-- > 5;) make(&k, BATCH_MIXED, i, &two);
@@ -379,8 +400,12 @@ static void each_variation_does_its_own_work_now_and_then(void **state) {
     differ = tally((struct augment_options){.synonyms = true}, "so how do ill men see it", "", &holds);
     assert_int_equal(differ, 0); /* and ends where one does */
     differ = tally((struct augment_options){.drops = true}, "show me the saved chat", "show me saved chat", &holds);
-    assert_int_equal(differ, holds);
-    assert_in_range(differ, 50, 120);
+    assert_in_range(holds, 20, 70); /* one of two */
+    assert_in_range(differ, 130, 230);
+    tally((struct augment_options){.drops = true}, "how do i show the saved chat", "show saved chat", &holds);
+    assert_in_range(holds, 70, 130); /* the words of a search */
+    tally((struct augment_options){.drops = true}, "what is it", "what is it", &holds);
+    assert_int_equal(holds, 1000); /* never all of them */
     differ = tally((struct augment_options){.typos = true}, "abc change", "abc c", &holds);
     assert_int_equal(holds, 1000);
     assert_in_range(differ, 150, 250);
@@ -402,7 +427,7 @@ static void each_variation_does_its_own_work_now_and_then(void **state) {
 
 static void names_of_commands_and_flags_are_never_changed(void **state) {
     (void)state;
-    const struct augment_options all = {true, true, true, true, true, true, true};
+    const struct augment_options all = {true, true, true, true, true, true, true, true};
     for (uint64_t i = 0; i < 2000; i++) {
         char *text = vary(all, i, "/transcript and --Temperature are names, -C too");
         assert_non_null(strstr(text, "/transcript "));
@@ -417,6 +442,7 @@ int main(void) {
         cmocka_unit_test(a_conversation_has_the_tokens_that_the_program_makes_of_it),
         cmocka_unit_test(replies_weigh_one_with_their_end_users_a_little_and_marks_nothing),
         cmocka_unit_test(the_first_tokens_of_a_reply_weigh_more),
+        cmocka_unit_test(a_question_is_asked_in_two_wordings_now_and_then),
         cmocka_unit_test(words_are_taken_apart_without_changing_the_text),
         cmocka_unit_test(a_row_depends_on_its_seed_and_index_alone),
         cmocka_unit_test(known_facts_come_equally_often_and_refusals_as_often_as_asked_for),

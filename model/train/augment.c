@@ -6,7 +6,7 @@
 
 #define COUNT(array) (sizeof(array) / sizeof *(array))
 
-static const double SWAP_PHRASE = 0.3, DROP_WORD = 0.08, LEAVE_OUT = 0.06, FILL = 0.12, TYPO = 0.16, TWO_TYPOS = 0.05, OPEN = 0.1, CLOSE = 0.06;
+static const double SWAP_PHRASE = 0.3, DROP_WORD = 0.08, TERSE = 0.1, LEAVE_OUT = 0.06, FILL = 0.12, TYPO = 0.16, TWO_TYPOS = 0.05, OPEN = 0.1, CLOSE = 0.06;
 
 enum { WORDS_TO_OPEN = 3, LETTERS_TO_SPOIL = 4 }; /* shorter ones stay as they are */
 
@@ -87,22 +87,46 @@ static void swap_phrases(struct pass *p) {
 
 /* ---- small words left out ------------------------------------------------------------------------------------ */
 
-static void drop_word(struct pass *p) {
-    static const char *const small[] = {"the", "a", "an", "do", "does", "is", "i", "to", "my"};
-    if (!draw_chance(p->d, DROP_WORD) || count_words(buf_text(&p->in)) < 4) return;
+/* Words that a wording's meaning does not hang on, so not "not". */
+static bool is_small(const char *word, size_t n) {
+    static const char *const small[] = {
+        "the", "a", "an", "do", "does", "is", "are", "was", "i", "to", "my", "me", "it", "its", "this", "that", "of", "for", "in", "on", "at", "and", "so", "how", "what",
+        "which", "where", "can", "could", "should", "would", "will", "there", "you", "your", "please", "be", "have", "has", "want", "when", "with", "here", "some", "any"};
+    for (size_t i = 0; i < COUNT(small); i++)
+        if (strlen(small[i]) == n && !strncmp(word, small[i], n)) return true;
+    return false;
+}
+
+static void drop_one(struct pass *p) {
     size_t chosen = 0, chosen_n = 0, seen = 0;
+    if (count_words(buf_text(&p->in)) < 4) return;
     for (size_t at = 0, n; next_word(p->in.data, &at, &n); at += n) {
-        for (size_t i = 0; i < COUNT(small); i++) {
-            if (strlen(small[i]) != n || strncmp(p->in.data + at, small[i], n) || draw_below(p->d, ++seen)) continue;
-            chosen = at;
-            chosen_n = n;
-        }
+        if (!is_small(p->in.data + at, n) || draw_below(p->d, ++seen)) continue;
+        chosen = at;
+        chosen_n = n;
     }
     if (!chosen_n) return;
     bool blank = p->in.data[chosen + chosen_n] == ' ';
     if (blank) put_without(p, chosen, chosen_n + 1);
     else put_without(p, chosen ? chosen - 1 : 0, chosen_n + (chosen > 0));
     turn_over(p);
+}
+
+/* What is left are the words of a search. */
+static void drop_all(struct pass *p) {
+    const char *text = buf_text(&p->in);
+    for (size_t at = 0, n; next_word(text, &at, &n); at += n) {
+        if (is_small(text + at, n)) continue;
+        if (p->out.len) buf_add_char(&p->out, ' ');
+        buf_add(&p->out, text + at, n);
+    }
+    if (p->out.len) turn_over(p);
+}
+
+static void drop_words(struct pass *p) {
+    double x = draw_real(p->d);
+    if (x < DROP_WORD) drop_one(p);
+    else if (x < DROP_WORD + TERSE) drop_all(p);
 }
 
 /* ---- any word left out, a filler put in ---------------------------------------------------------------------- */
@@ -245,7 +269,7 @@ static void change_letters(struct pass *p) {
 
 int augment_user(const struct corpus *c, const struct augment_options *o, struct draw *d, const char *text, struct buf *out) {
     const struct { bool on; void (*run)(struct pass *p); } passes[] = {
-        {o->synonyms, swap_phrases}, {o->drops, drop_word}, {o->noise, leave_out}, {o->noise, fill_in}, {o->typos, add_typos}, {o->openers, add_openers}, {o->letters, change_letters},
+        {o->synonyms, swap_phrases}, {o->drops, drop_words}, {o->noise, leave_out}, {o->noise, fill_in}, {o->typos, add_typos}, {o->openers, add_openers}, {o->letters, change_letters},
     };
     struct pass p = {.c = c, .d = d};
     buf_add_text(&p.in, text);

@@ -15,8 +15,9 @@ struct augment_options {
     bool typos;
     bool openers;  /* "hi, " before, " please" after */
     bool letters;  /* lower-case, Capitalised; ? . or nothing at the end */
-    bool drops;    /* a small word left out */
+    bool drops;    /* a small word left out, or all of them */
     bool noise;    /* any word left out, a filler put in */
+    bool twice;    /* two wordings of a question, one after the other (batch.c) */
     bool splits;   /* a word in two parts, each with tokens of its own (batch.c): parts of words get a meaning too */
 };
 

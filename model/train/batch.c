@@ -15,8 +15,10 @@ static const double LONG_DIALOGUE = 0.45;    /* long conversations that hold wri
 static const double DIALOGUE_LATER = 0.4;    /* dialogues that follow other exchanges */
 static const double SHORT_DIALOGUE = 0.15;   /* short conversations that are the beginning of a dialogue */
 static const double FOLLOW = 0.3;            /* exchanges that go on with the same subject */
+static const double TWICE = 0.06;            /* questions that are asked in two wordings, one after the other */
 static const double SHORT_TURNS[] = {0.4, 0.3, 0.2, 0.1};
 
+enum { ASK_TWICE = 80 }; /* characters that two wordings have together at most */
 enum { HELD_OF = 50, HELD_LEAST = 8 }; /* one wording of so many, of facts that have at least so many */
 
 static const char REFUSAL[] = "refuse-"; /* what the ids of facts that refuse begin with */
@@ -209,12 +211,24 @@ static const struct corpus_fact *draw_follow(struct making *g) {
     return found;
 }
 
-static int put_ask(struct making *g, const struct corpus_fact *f) {
+static const char *draw_ask(struct making *g, const struct corpus_fact *f) {
     size_t i;
     do i = draw_below(&g->d, f->ask.n); /* the first one is never held */
     while (is_held(g->b, f, i));
+    return f->ask.text[i];
+}
+
+/* Asks for f, now and then in two wordings: what either says adds up. */
+static int put_ask(struct making *g, const struct corpus_fact *f) {
+    const char *ask = draw_ask(g, f), *again = "";
+    struct buf both = {0};
+    if (g->b->o.augment.twice && draw_chance(&g->d, TWICE)) again = draw_ask(g, f);
+    bool twice = *again && strlen(ask) + strlen(again) <= ASK_TWICE;
     g->last = f;
-    return put_exchange(g, f->ask.text[i], draw_text(&g->d, &f->answer));
+    int rc = buf_printf(&both, "%s%s%s", ask, twice ? ". " : "", twice ? again : "") ? no_memory(g->e) : 0;
+    if (!rc) rc = put_exchange(g, buf_text(&both), draw_text(&g->d, &f->answer));
+    buf_free(&both);
+    return rc;
 }
 
 static int put_drawn(struct making *g) {

@@ -52,8 +52,9 @@ static const struct option {
     {"--no-typos", OFF, AT(augment.typos), NULL, "make no typing errors"},
     {"--no-openers", OFF, AT(augment.openers), NULL, "put no greeting before and no please after"},
     {"--no-letters", OFF, AT(augment.letters), NULL, "leave capitals and question marks as they are written"},
-    {"--no-drops", OFF, AT(augment.drops), NULL, "leave out no small words"},
+    {"--no-drops", OFF, AT(augment.drops), NULL, "leave out no small words, one or all"},
     {"--no-noise", OFF, AT(augment.noise), NULL, "leave out no words and put none in"},
+    {"--no-twice", OFF, AT(augment.twice), NULL, "ask for nothing in two wordings at once"},
     {"--no-splits", OFF, AT(augment.splits), NULL, "take no words apart"},
     {"--help", HELP, 0, NULL, "print this"},
 };

@@ -50,7 +50,7 @@ void train_defaults(struct train_options *o) {
         .steps = 3700, .batch_tokens = 4096, .warm_up = 100, .threads = 2, .seed = 1,
         .lr = 3e-3, .lr_end = 0.02, .decay = 0.1, .beta2 = 0.95, .dropout = 0.15, .clip = 1,
         .first_loss = 5, .user_loss = 0.1, .refusals = 0.13, .no_system = 0.1,
-        .augment = {true, true, true, true, true, true, true},
+        .augment = {true, true, true, true, true, true, true, true},
         .report_every = 20, .measure_every = 200, .save_every = 100,
     };
 }
@@ -100,8 +100,8 @@ static int hash_options(struct train *t) {
                o->ff, o->heads, o->kv_heads, o->context);
     buf_printf(&b, "|%" PRIu64 " %" PRIu64 " %" PRIu64 " %" PRIu64 " %" PRIu64, o->steps, o->batch_tokens, o->warm_up, o->threads, o->seed);
     buf_printf(&b, "|%a %a %a %a %a %a %a %a %a %a", o->first_loss, o->lr, o->lr_end, o->decay, o->beta2, o->dropout, o->clip, o->user_loss, o->refusals, o->no_system);
-    buf_printf(&b, "|%d%d%d%d%d%d%d%d", o->validate, o->augment.synonyms, o->augment.typos, o->augment.openers, o->augment.letters, o->augment.drops,
-               o->augment.noise, o->augment.splits);
+    buf_printf(&b, "|%d%d%d%d%d%d%d%d%d", o->validate, o->augment.synonyms, o->augment.typos, o->augment.openers, o->augment.letters, o->augment.drops,
+               o->augment.noise, o->augment.twice, o->augment.splits);
     t->options = hash_bytes(buf_text(&b), b.len, t->corpus.hash);
     int rc = b.failed ? err_set(t->e, ERR_MEMORY, "no memory to train in") : 0;
     buf_free(&b);
