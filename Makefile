@@ -76,8 +76,8 @@ $(BUILD)/config/personas.c: $(PERSONAS) config/personas.sh
 $(BUILD)/config/personas.o: $(BUILD)/config/personas.c
 	$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
 
-# The built-in model, checked against its checksum. Without the file the program is built without it.
-GUIDE     := $(wildcard model/guide/guide.gguf)
+# The built-in model, checked against the checksum beside it.
+GUIDE     := model/guide/guide.gguf
 $(BUILD)/model/checksum/checksum: $(addprefix $(BUILD)/,model/checksum/checksum.o config/buf.o config/err.o config/hash.o config/paths.o config/utf8.o)
 	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS)
 $(BUILD)/model/guide_data.s: model/guide.sh $(BUILD)/model/checksum/checksum $(GUIDE) $(GUIDE:=.xxh)

@@ -108,8 +108,6 @@ static int keep_unusable(struct model *m, struct err *e) {
     return 0;
 }
 
-bool model_has_guide(void) { return guide_size() > 0; }
-
 static int open_bytes(struct model *m, const char *path, struct err *e) {
     const uint8_t *bytes;
     size_t n;

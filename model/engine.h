@@ -27,7 +27,6 @@ struct model_options {
 };
 /* In place of a path: the model that is built into the program. (A file of this name is "./guide".) */
 #define MODEL_GUIDE "guide"
-bool model_has_guide(void); /* whether this program was built with it */
 /* Maps and checks the file. ERR_FILE: one line that names file, field, found and expected. */
 int model_open(struct model **out, const char *path, const struct model_options *o, struct err *e);
 void model_close(struct model *m); /* NULL is fine */

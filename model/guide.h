@@ -7,9 +7,8 @@
 
 #include "config/err.h"
 
-/* A whole GGUF file, in the program's own mapping: it is read where it lies. ERR_FILE: this program was built without one, or the bytes
- * are not those that were built in. */
+/* A whole GGUF file, in the program's own mapping: it is read where it lies. ERR_FILE: the bytes are not those that were built in, or this
+ * program (the trainer) has none. */
 int guide_bytes(const uint8_t **bytes, size_t *n, struct err *e);
-size_t guide_size(void); /* 0: this program was built without it */
 
 #endif

@@ -1,5 +1,5 @@
 /* Tests of model/guide: the model in the program itself, by itself and through the built program. They hold for any model that is built in:
- * what it says does not matter here. Where the program was built without one, most are skipped. */
+ * what it says does not matter here. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -40,12 +40,6 @@ static int remove_folder(void **state) {
     return 0;
 }
 
-static void need_guide(void) {
-    if (model_has_guide()) return;
-    print_message("model/guide/guide.gguf was not there when this was built\n");
-    skip();
-}
-
 static const char *text(const struct buf *b) { return b->data ? b->data : ""; }
 
 /* Expects a status, and part of what is said on stderr ("" any). */
@@ -70,7 +64,6 @@ static void row_of(struct model *m, float *row) {
 
 static void the_built_in_model_is_that_of_its_file(void **state) {
     (void)state;
-    need_guide();
     const uint8_t *bytes;
     size_t n;
     struct err e = {0};
@@ -129,7 +122,6 @@ static void write_damaged_program(const char *path) {
 
 static void a_damaged_guide_is_noticed_when_it_is_opened(void **state) {
     (void)state;
-    need_guide();
     struct program_run r;
     char path[300];
     snprintf(path, sizeof path, "%s", support_folder_path("damaged"));
@@ -179,7 +171,6 @@ static void a_damaged_file_is_noticed_by_the_build(void **state) {
 
 static void a_script_that_names_nothing_asks_the_guide(void **state) {
     (void)state;
-    need_guide();
     struct program_run r;
     RUN(&r, NULL, "-p", "hi", "-n", "4", "--json");
     assert_int_equal(r.status, 0);
@@ -204,7 +195,6 @@ static void another_persona_needs_a_model_and_is_told_where_to_get_one(void **st
     expect(&r, 3, "no model: name a GGUF file");
     RUN(&r, NULL, "bench", "-P", "coder");
     expect(&r, 2, "the persona coder has no model");
-    need_guide();
     RUN(&r, "/persona coder\n", "-n", "2", "--turns", "--commands");
     expect(&r, 3, "the persona coder has no model");
     RUN(&r, "/persona coder\n", "-m", "guide", "-n", "2", "--turns", "--commands");
@@ -220,7 +210,6 @@ static void a_mistyped_file_is_no_question_for_the_guide(void **state) {
 
 static void commands_without_a_model_look_at_the_guide(void **state) {
     (void)state;
-    need_guide();
     struct program_run r;
     RUN(&r, NULL, "info");
     assert_int_equal(strncmp(text(&r.out), "path         built-in\n", 22), 0);
@@ -236,7 +225,6 @@ static void commands_without_a_model_look_at_the_guide(void **state) {
 
 static void a_conversation_with_the_guide_is_resumed_without_naming_it(void **state) {
     (void)state;
-    need_guide();
     struct program_run r;
     RUN(&r, NULL, "--name", "first", "-p", "hi", "-n", "4");
     expect(&r, 0, "");
