@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "config/persona.h"
 #include "model/engine.h"
 #include "model/train/train.h"
 
@@ -110,6 +111,22 @@ static int read_options(int argc, char **argv, struct train_options *t, uint64_t
     return rc;
 }
 
+/* Does what the options say, with the system prompt that the guide will be asked with. */
+static int train(struct train_options *t, uint64_t show, struct err *e) {
+    struct settings *s;
+    struct persona *guide = NULL;
+    int rc = settings_open(&s, e);
+    if (rc) return rc;
+    rc = persona_open(&guide, "config/personas/guide.yaml", s, e);
+    if (!rc) {
+        t->system = settings_text(s, SET_SYSTEM);
+        rc = show ? train_show(t, show, stdout, e) : train_run(t, stderr, e);
+    }
+    persona_close(guide);
+    settings_close(s);
+    return rc;
+}
+
 int main(int argc, char **argv) {
     struct train_options t;
     struct err e = {0};
@@ -119,8 +136,7 @@ int main(int argc, char **argv) {
     train_defaults(&t);
     int rc = read_options(argc, argv, &t, &show, &help, &e);
     if (!rc && help) print_help();
-    else if (!rc && show) rc = train_show(&t, show, stdout, &e);
-    else if (!rc) rc = train_run(&t, stderr, &e);
+    else if (!rc) rc = train(&t, show, &e);
     if (rc) fprintf(stderr, "guide-train: %s\n", e.text);
     return err_status(rc);
 }

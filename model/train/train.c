@@ -44,7 +44,6 @@ struct train {
 void train_defaults(struct train_options *o) {
     *o = (struct train_options){
         .corpus = "model/guide", .out = "build/guide.gguf",
-        .system = "You are the guide of kvetch, a chat program for the terminal. Answer in one to four short sentences. If you do not know, say so.",
         .pre = "gpt-2",
         .vocab = 2048, .layers = 4, .embd = 256, .ff = 704, .heads = 4, .kv_heads = 2, .context = 1024,
         .steps = 3700, .batch_tokens = 4096, .warm_up = 100, .threads = 2, .seed = 1,

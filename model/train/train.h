@@ -11,12 +11,13 @@
 #include "config/err.h"
 #include "model/train/augment.h"
 
-struct train_options { /* train_defaults fills it; numbers are checked by train_run */
+struct train_options { /* train_defaults fills all but system; numbers are checked by train_run */
     const char *corpus, *out;
     const char *checkpoint;        /* NULL: none is written */
     bool resume;                   /* goes on from the checkpoint where it is there */
     bool validate;                 /* some wordings are kept out and asked */
-    const char *system, *pre;
+    const char *system;            /* the persona's system prompt */
+    const char *pre;
     uint64_t vocab, layers, embd, ff, heads, kv_heads, context;
     uint64_t steps, batch_tokens, warm_up, threads, seed;
     double lr, lr_end, decay, beta2, dropout, clip; /* lr_end: share of lr that is left at the last step */
