@@ -29,6 +29,7 @@
 #define KV_MIN_BOUND 32u      /* the least bound */
 #define KV_MAX_SEQS 64        /* sequences a cache can hold, with what the prompt cache has */
 #define KV_MAX_CELLS (1u << 31)
+#define KV_CHECKPOINTS 8u     /* of a sequence, where the configuration says nothing */
 #define KV_PROMPT_AUTO UINT64_MAX /* prompt cache: an eighth of the budget, or of what the machine has left at opening */
 
 /* ---- rope: how keys are turned ------------------------------------------------------------------------------- */
@@ -71,6 +72,10 @@ struct kv_config {
     uint64_t threshold_bytes; /* auto: where doubling ends; 0: 1 GiB */
     uint64_t budget_bytes; /* most bytes the cache may commit; 0: what the machine and its limits leave */
     uint64_t weight_bytes; /* resident weights, which must not be pushed out */
+
+    uint64_t state_bytes;   /* of a sequence, for layers that keep a state in place of cells (state-space, delta rule, convolution), all of them together;
+                             * 0: there are none. With states nothing shifts (see cannot_shift) and there is no prompt cache */
+    uint32_t n_checkpoints; /* of a state, at most; 0: KV_CHECKPOINTS */
 
     uint64_t prompt_bytes; /* most bytes of cells that the prompt cache may hold; 0: there is none; KV_PROMPT_AUTO */
     uint32_t prompt_tokens; /* and most tokens; 0: as many as fit */
@@ -181,6 +186,17 @@ void kv_abandon(struct kv *c, struct kv_batch *b); /* as if kv_begin had not bee
 void kv_write(struct kv *c, const struct kv_batch *b, uint32_t layer, uint32_t i0, uint32_t i1, const float *k, size_t k_stride,
               const float *v, size_t v_stride);
 
+/* ---- recurrent states ----------------------------------------------------------------------------------------- */
+/* Where config.state_bytes is not 0. Who computes a batch reads the state that the tokens before it left, zeros where there are none, and writes all of the
+ * one that it leaves itself, which holds from kv_finish on. */
+const void *kv_state_read(struct kv *c, const struct kv_batch *b);
+void *kv_state_write(struct kv *c, const struct kv_batch *b);
+/* Keeps a copy of the state as it is; to be called before each reply. The oldest of too many goes. Without states nothing happens. ERR_MEMORY. */
+int kv_checkpoint(struct kv *c, int seq, struct err *e);
+/* The last token index, at most index, from which the sequence can be computed on: index itself, or, where a state or a plug-in cannot be cut
+ * there, that of the newest checkpoint before it, or 0. kv_sync goes back to such a point and plans what is to be replayed. */
+size_t kv_resume_point(const struct kv *c, int seq, size_t index);
+
 /* ---- what attention reads ------------------------------------------------------------------------------------ */
 
 /* A run of neighbouring cells of one block with neighbouring positions. */
@@ -231,10 +247,11 @@ const struct kv_layout *kv_get_layout(const struct kv *c);
 /* Ranges are half-open and in effective positions; p0 < 0 means 0, p1 < 0 means the end; seq < 0 any sequence where
  * noted. A rewind, edit or clear gives wholly free blocks back (with hysteresis). */
 
-bool kv_seq_rm(struct kv *c, int seq, int64_t p0, int64_t p1);            /* seq < 0: all. false: nothing was changed */
+/* seq < 0: all. false, and nothing was changed: a batch is on its way, or a state would be cut where no checkpoint is. */
+bool kv_seq_rm(struct kv *c, int seq, int64_t p0, int64_t p1);
 /* In [p0, p1) dst becomes what src is there; what it held there before goes, the rest of it stays. Cells are shared, no bytes are copied.
  * Between streams the cells are copied, and the sequence as a whole takes the place of dst: ERR_USAGE where the range is less, or (unified) where
- * dst would hold a shared cell at two positions. ERR_MEMORY, ERR_CONTEXT (the bound is lower than what src holds). Nothing was changed then. */
+ * dst would hold a shared cell at two positions; with states, where it is not the whole. ERR_MEMORY, ERR_CONTEXT (the bound is lower than what src holds). Nothing was changed then. */
 int kv_seq_cp(struct kv *c, int src, int dst, int64_t p0, int64_t p1, struct err *e);
 void kv_seq_keep(struct kv *c, int seq);
 /* Moves positions by d, or divides them, and rotates the stored keys; cells that others share are copied first, and what
@@ -313,6 +330,7 @@ struct kv_stats {
     uint32_t n_runs, n_offsets;                  /* of sequence 0 */
     uint32_t n_parked, parked_cells;             /* entries of the prompt cache; cells that they own, also together with live sequences */
     uint64_t parked_bytes, parked_limit_bytes;   /* of those cells, and the most there may be */
+    uint64_t state_bytes;                        /* of recurrent states and their checkpoints */
     const char *memory;                          /* "default", or a plug-in's name; lives as long as the program */
 };
 void kv_get_stats(struct kv *c, struct kv_stats *s);

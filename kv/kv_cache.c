@@ -115,6 +115,10 @@ int kv_open(struct kv **out, const struct kv_config *g, struct err *e) {
     pthread_mutex_init(&c->lock, NULL);
     c->config = *g;
     c->clock = 1;
+    if (g->state_bytes) {
+        c->config.cannot_shift = true;
+        c->config.prompt_bytes = 0;
+    }
     kv_memory_choose(c);
     if (c->config.evict_free == 0) c->config.evict_free = 0.5;
     if (c->config.start > kv_bound_cells(c)) c->config.start = kv_bound_cells(c);
@@ -149,7 +153,10 @@ void kv_close(struct kv *c) {
     if (!c) return;
     kv_memory_destroy(c);
     kv_prefault_close(c->prefault);
-    for (int s = 0; s < KV_MAX_SEQS; s++) kv_seq_free(&c->seq[s]);
+    for (int s = 0; s < KV_MAX_SEQS; s++) {
+        kv_seq_free(&c->seq[s]);
+        kv_state_free(&c->state_of[s]);
+    }
     kv_cells_free(&c->cells);
     kv_arena_close(&c->arena);
     free(c->touched);

@@ -11,6 +11,7 @@
 #include "kv/kv_memory.h"
 #include "kv/kv_prefault.h"
 #include "kv/kv_seq.h"
+#include "kv/kv_state.h"
 
 #define KV_MAX_HEAD 1024u /* numbers of a head whose keys are turned */
 #define KV_RETRY_US                                                                                                    \
@@ -76,6 +77,7 @@ struct kv {
     uint64_t clock;         /* saves and loads, from 1 */
     struct kv_saved *saved; /* what stands in which file: see kv_saved.h */
     struct kv_seq seq[KV_MAX_SEQS];
+    struct kv_state state_of[KV_MAX_SEQS]; /* of recurrent layers */
     struct kv_running running;
     uint32_t parked_cells; /* most that the prompt cache may own */
     uint64_t n_uses;       /* of its entries, so far */

@@ -212,10 +212,11 @@ int kv_copy_cp(struct kv *c, int src, int dst, int64_t p0, int64_t p1, struct er
     const struct kv_seq *a = &c->seq[src];
     struct kv_seq *z = &c->seq[dst], out = *z;
     bool whole = p0 <= kv_seq_pos_min(c, src) && (p1 < 0 || p1 > kv_seq_pos_max(c, src));
-    if (c->config.streams && a->n_runs && !whole)
-        return err_set(e, ERR_USAGE, "between streams a sequence is copied as a whole");
-    if (p0 < 0 || c->config.streams) p0 = 0;
-    if (p1 < 0 || c->config.streams) p1 = INT64_MAX;
+    bool all = c->config.streams || c->config.state_bytes;
+    if (all && a->n_runs && !whole)
+        return err_set(e, ERR_USAGE, c->config.streams ? "between streams a sequence is copied as a whole" : "a sequence with a state is copied as a whole");
+    if (p0 < 0 || all) p0 = 0;
+    if (p1 < 0 || all) p1 = INT64_MAX;
     struct splice x = splice_plan(a, z, p0, p1);
     if (!x.mid.any && !part_of(z, p0, p1).any) return 0;
     /* the lease and whatever else a sequence has stay */
@@ -223,11 +224,15 @@ int kv_copy_cp(struct kv *c, int src, int dst, int64_t p0, int64_t p1, struct er
     out.cap_runs = out.cap_tokens = out.cap_left = out.cap_turns = 0;
     out.n_runs = out.n_tokens = out.n_left = out.n_turns = out.n_cells = 0;
     int rc = splice(c, a, z, &x, &out, e);
+    struct kv_state state = {0};
+    if (!rc && kv_state_clone(c, src, &state)) rc = err_set(e, ERR_MEMORY, "no memory for the copy of a state");
     if (!rc) rc = c->config.streams ? copy_stream(c, src, dst, &out, e) : change_owners(c, dst, &out, e);
     if (rc) {
         kv_seq_free(&out);
+        kv_state_free(&state);
         return rc;
     }
+    kv_state_set(c, dst, &state);
     replace(z, &out);
     if (z->n_runs == 0) kv_seq_forget(z);
     kv_growth_settle(c, 0, "copied");

@@ -237,11 +237,11 @@ static int plan_once(struct kv *c, const struct kv_ask *a, struct kv_dropped *d,
 int kv_evict_plan(struct kv *c, struct kv_ask *a, struct kv_dropped *d, struct err *e) {
     bool reseeds = mode_of(c)->reseeds;
     size_t taint = reseeds ? kv_seq_taint(&c->seq[a->seq]) : SIZE_MAX;
-    a->redo = taint < a->live_end ? taint : a->live_end;
+    a->redo = taint < a->live_end ? kv_resume_point(c, a->seq, taint) : a->live_end;
     for (;;) {
         int rc = plan_once(c, a, d, e);
         if (rc || !reseeds || d->n == 0 || d->range[0].first >= a->redo) return rc;
-        a->redo = kv_memory_can(c, KV_CAN_TRIM) ? d->range[0].first : 0;
+        a->redo = kv_resume_point(c, a->seq, d->range[0].first);
     }
 }
 

@@ -174,6 +174,7 @@ static void take_over(struct kv_load *l, struct kv *c, int seq) {
     kv_seq_free(s);
     *s = *fresh;
     *fresh = (struct kv_seq){0};
+    kv_state_set(c, seq, &l->state);
 }
 
 /* Notes what of the cache now stands in the file. Without memory for it the next save writes everything. */
@@ -233,6 +234,7 @@ int kv_load_seq(struct kv *c, int seq, const char *path, const struct kv_snapsho
     free(l.own);
     free(l.scratch);
     kv_seq_free(&l.seq);
+    kv_state_free(&l.state);
     kv_stats_publish(c);
     return rc;
 }

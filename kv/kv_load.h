@@ -19,6 +19,7 @@ enum {
     KV_PART_BLOCKS,
     KV_PART_RUNS,
     KV_PART_EXTRA,
+    KV_PART_STATE,
     KV_PARTS
 };
 
@@ -32,6 +33,7 @@ struct kv_load {
     struct kv_load_part part[KV_PARTS];
 
     struct kv_seq seq; /* what the sequence will be, but for its runs */
+    struct kv_state state;
     struct kv_snapshot_block *block;
     struct kv_snapshot_run *run;
     uint64_t (*live)[KV_BLOCK / 64]; /* [n_blocks] the cells of each block that runs name */

@@ -35,9 +35,27 @@ uint64_t kv_seq_gaps(const struct kv *c, int seq) {
     return n;
 }
 
+/* The token index from which [p0, p1) takes everything, SIZE_MAX where something stays behind it or nothing is taken. */
+static size_t tail_index(const struct kv_seq *s, int64_t p0, int64_t p1) {
+    size_t i = p0 < 0 ? 0 : kv_seq_find_pos(s, p0);
+    if (i == s->n_runs || (p1 >= 0 && p1 < kv_seq_next_pos(s))) return SIZE_MAX;
+    const struct kv_run *r = &s->run[i];
+    return r->index + (p0 > kv_run_first(r) ? (size_t)(p0 - kv_run_first(r)) : 0);
+}
+
+/* Whether [p0, p1) of the sequence can go: a state can only go back to a resume point. */
+static bool can_remove(const struct kv *c, int seq, int64_t p0, int64_t p1) {
+    const struct kv_seq *s = &c->seq[seq];
+    if (!c->config.state_bytes || !s->n_runs || (p1 >= 0 && (p1 <= p0 || p1 <= kv_run_first(&s->run[0]))) || p0 >= kv_seq_next_pos(s)) return true;
+    size_t index = tail_index(s, p0, p1);
+    return index != SIZE_MAX && (index == s->run[0].index || kv_resume_point(c, seq, index) == index);
+}
+
 /* Removes effective positions [p0, p1). */
 static void remove_range(struct kv *c, int seq, int64_t p0, int64_t p1) {
     struct kv_seq *s = &c->seq[seq];
+    size_t index = tail_index(s, p0, p1);
+    if (c->config.state_bytes && index != SIZE_MAX) kv_state_rewind(c, seq, index == s->run[0].index ? 0 : index);
     size_t from = p0 < 0 ? 0 : kv_seq_cut_pos(s, p0), to = p1 < 0 ? s->n_runs : kv_seq_cut_pos(s, p1);
     if (from < to)
         kv_seq_take(s, &c->cells, seq, from, to);
@@ -47,6 +65,8 @@ static void remove_range(struct kv *c, int seq, int64_t p0, int64_t p1) {
 
 bool kv_ops_rm(struct kv *c, int seq, int64_t p0, int64_t p1) {
     if (c->running.on || seq >= kv_seqs(c)) return false;
+    for (int s = seq < 0 ? 0 : seq; s < (seq < 0 ? kv_seqs(c) : seq + 1); s++)
+        if (!can_remove(c, s, p0, p1)) return false;
     for (int s = seq < 0 ? 0 : seq; s < (seq < 0 ? kv_seqs(c) : seq + 1); s++)
         if (!parked(c, s)) remove_range(c, s, p0, p1);
     kv_growth_settle(c, 0, "removed");

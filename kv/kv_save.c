@@ -141,6 +141,11 @@ static int make_index(struct save *s) {
     for (size_t i = 0; i < s->seq->n_runs; i++) add_run(s, &s->seq->run[i]);
     end_section(s, begin);
     add_section(s, "EXTR", s->info->extra, s->info->extra_bytes, 1);
+    if (s->c->config.state_bytes) {
+        begin = begin_section(s, "STAT");
+        kv_state_put(s->c, (int)(s->seq - s->c->seq), &s->index);
+        end_section(s, begin);
+    }
     return s->index.failed ? -1 : 0;
 }
 

@@ -147,6 +147,8 @@ static int place_all(struct kv *c, bool contiguous, struct err *e) {
         size_t end = z->index + z->n;
         if (kv_seq_reserve(&c->seq[z->seq], c->cells.n, end > c->cells.n ? end : c->cells.n))
             rc = err_set(e, ERR_MEMORY, "no memory to remember %zu tokens", end);
+        else if (kv_state_reserve(c, z->seq))
+            rc = err_set(e, ERR_MEMORY, "no memory for a state of %llu bytes", (unsigned long long)c->config.state_bytes);
     }
     mark(c, 0, placed, false);
     if (rc) {
@@ -208,6 +210,7 @@ void kv_slot_apply(struct kv *c) {
         kv_seq_push(s, &r->run[i]);
     }
     s->n_tokens = r->index + r->n;
+    kv_state_advance(c, r->seq);
     r->n = 0;
     r->on = ++r->next < r->n_slots;
 }

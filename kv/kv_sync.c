@@ -80,6 +80,7 @@ void kv_todo_make(struct kv_todo *t, const struct kv_seq *s, size_t from, size_t
 
 void kv_rewind(struct kv *c, int seq, size_t index) {
     struct kv_seq *s = &c->seq[seq];
+    if (index < s->n_tokens) kv_state_rewind(c, seq, index);
     size_t from = kv_seq_cut_index(s, index);
     kv_seq_remove_runs(s, &c->cells, seq, from, s->n_runs);
     kv_seq_settle(s);
@@ -121,10 +122,10 @@ int kv_sync(struct kv *c, int seq, const struct kv_prompt *p, struct kv_plan *pl
     struct kv_dropped d;
     const struct kv_range *broken = find_broken(s, p, r);
     if (broken) a.live_end = broken->first;
-    if (a.live_end < s->n_tokens && !kv_memory_can(c, KV_CAN_TRIM)) a.live_end = 0;
+    a.live_end = kv_resume_point(c, seq, a.live_end);
     rc = kv_evict_plan(c, &a, &d, e);
     if (rc == ERR_CONTEXT && broken && a.live_end && broken->first + broken->n < r) {
-        a.live_end = r; /* too long to be whole again: it goes on as it is */
+        a.live_end = kv_resume_point(c, seq, r); /* too long to be whole again: it goes on as it is */
         rc = kv_evict_plan(c, &a, &d, e);
     }
     if (rc) {

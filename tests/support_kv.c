@@ -68,6 +68,31 @@ static int make_room(struct kv *c, int seq, uint32_t n, struct err *e) {
     return rc;
 }
 
+/* A state is a number, over and over: the hash of all tokens that it has seen. */
+static uint64_t see(uint64_t state, int32_t token) { return hash_bytes(&token, sizeof token, state + 1); }
+
+static void write_state(struct kv *c, const struct kv_batch *b, const int32_t *token) {
+    uint64_t state;
+    memcpy(&state, kv_state_read(c, b), sizeof state);
+    for (uint32_t i = 0; i < b->n; i++) state = see(state, token[i]);
+    uint8_t *out = kv_state_write(c, b);
+    for (uint64_t i = 0; i < c->config.state_bytes; i += sizeof state) memcpy(out + i, &state, sizeof state);
+}
+
+static void check_state(struct kv *c, int seq) {
+    const struct kv_seq *s = &c->seq[seq];
+    const struct kv_state *z = &c->state_of[seq];
+    uint64_t want = 0, got;
+    if (!s->n_runs) return;
+    for (size_t i = 0; i < s->n_runs; i++)
+        for (uint32_t k = 0; k < s->run[i].n; k++) want = see(want, s->token[s->run[i].index + k]);
+    assert_int_equal(z->index, s->n_tokens);
+    for (uint64_t i = 0; i < c->config.state_bytes; i += sizeof got) {
+        memcpy(&got, z->bytes[z->now] + i, sizeof got);
+        assert_true(got == want);
+    }
+}
+
 static int feed(struct kv *c, int seq, const int32_t *token, uint32_t n, size_t first, struct err *e) {
     struct kv_batch b;
     int rc = kv_evict_mode(c) == KV_EVICT_RESEED ? make_room(c, seq, n, e) : 0;
@@ -75,6 +100,7 @@ static int feed(struct kv *c, int seq, const int32_t *token, uint32_t n, size_t 
     if (rc) return rc;
     for (uint32_t layer = 0; layer < KVT_LAYERS; layer++)
         for (uint32_t i = 0; i < n; i++) write_row(c, &b, layer, i, token[i]);
+    if (c->config.state_bytes) write_state(c, &b, token);
     kv_finish(c, &b);
     return 0;
 }
@@ -134,6 +160,7 @@ void kvt_check(struct kv *c, int seq) {
     }
     assert_int_equal(cells, s->n_cells);
     if (s->n_runs) assert_int_equal(kv_seq_count_left(s, 0, s->n_tokens) + cells, s->n_tokens);
+    if (c->config.state_bytes) check_state(c, seq);
 }
 
 uint64_t kvt_hash(struct kv *c, int seq, size_t index) {

@@ -18,8 +18,8 @@ int kvt_append(struct kv *c, int seq, int32_t token, struct err *e);
 /* Syncs and feeds what is to be computed, in micro-batches. */
 int kvt_prompt(struct kv *c, int seq, const struct kv_prompt *p, struct kv_plan *plan, struct err *e);
 
-/* Fails the test unless the sequence is sound, and each of its cells holds the row of its token at its stored position.
- */
+/* Fails the test unless the sequence is sound, each of its cells holds the row of its token at its stored position, and its state (where the
+ * configuration has one, of a multiple of 8 bytes) is that of its live tokens, one after the other. */
 void kvt_check(struct kv *c, int seq);
 /* Hash of the stored bytes of the token's cell, or 0 where it is not live. */
 uint64_t kvt_hash(struct kv *c, int seq, size_t index);

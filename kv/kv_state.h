@@ -1,0 +1,41 @@
+/* kv_state: what recurrent layers keep of a sequence in place of cells: a state of fixed size, opaque here, and checkpoints of it.
+ *
+ * A state cannot be cut: it goes back only to where a checkpoint was taken, or to the beginning. A state belongs to its sequence as long as it
+ * has seen as many tokens as that has; one of a sequence that was emptied meanwhile is as good as none. Two buffers take turns, so that a batch
+ * that is abandoned leaves no trace. Owner thread only. */
+#ifndef KV_KV_STATE_H
+#define KV_KV_STATE_H
+
+#include "config/buf.h"
+#include "kv/kv.h"
+
+struct kv_checkpoint {
+    size_t index;   /* tokens that it has seen */
+    uint8_t *bytes; /* [state_bytes] */
+};
+
+struct kv_state {
+    uint8_t *bytes[2];           /* [state_bytes], NULL before the first batch */
+    int now;                     /* the one that holds; the other one is being computed */
+    size_t index;                /* tokens of the conversation that it has seen */
+    struct kv_checkpoint *point; /* [cap_points], n_points of them in use, in order of index */
+    size_t n_points, cap_points;
+};
+
+void kv_state_free(struct kv_state *s);
+/* Buffers for a sequence that is about to be computed. 0 or -1. */
+int kv_state_reserve(struct kv *c, int seq);
+/* A batch has been computed: what it wrote holds. */
+void kv_state_advance(struct kv *c, int seq);
+/* Goes back to what it was at a resume point (kv_resume_point). Later checkpoints are forgotten. Nothing fails. */
+void kv_state_rewind(struct kv *c, int seq, size_t index);
+/* A copy with the checkpoints, to be set (which takes it) or freed. 0, or -1 for want of memory. */
+int kv_state_clone(const struct kv *c, int seq, struct kv_state *out);
+void kv_state_set(struct kv *c, int seq, struct kv_state *s);
+/* Appends what a snapshot says of a sequence's state (its section STAT). */
+void kv_state_put(const struct kv *c, int seq, struct buf *out);
+/* The other way: n bytes of that, of a sequence of n_tokens; n is 0 where the file has none. ERR_FILE, with nothing in out. */
+int kv_state_take(const struct kv *c, const uint8_t *data, uint64_t n, size_t n_tokens, struct kv_state *out, struct err *e);
+uint64_t kv_state_total(const struct kv *c); /* bytes of all of them */
+
+#endif
