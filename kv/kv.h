@@ -29,6 +29,7 @@
 #define KV_MIN_BOUND 32u      /* the least bound */
 #define KV_MAX_SEQS 64        /* sequences a cache can hold, with what the prompt cache has */
 #define KV_MAX_CELLS (1u << 31)
+#define KV_NO_LAYER UINT32_MAX
 #define KV_CHECKPOINTS 8u     /* of a sequence, where the configuration says nothing */
 #define KV_PROMPT_AUTO UINT64_MAX /* prompt cache: an eighth of the budget, or of what the machine has left at opening */
 
@@ -59,6 +60,10 @@ void kv_rotate(float *head, uint32_t dim);
 enum kv_grow { KV_GROW_AUTO, KV_GROW_DOUBLE, KV_GROW_LINEAR, KV_GROW_FIXED };
 enum kv_evict { KV_EVICT_SHIFT, KV_EVICT_SLIDE, KV_EVICT_STOP, KV_EVICT_RESEED };
 
+/* What a layer with a window masks of what stands before position p1: nothing; p0 with p1 - p0 >= n; what is in another chunk of n positions; what is more
+ * than n / 2 away. */
+enum kv_window { KV_WINDOW_NONE, KV_WINDOW_STANDARD, KV_WINDOW_CHUNKED, KV_WINDOW_SYMMETRIC };
+
 struct kv_config {
     uint32_t n_layers, n_kv_heads, head_dim_k, head_dim_v;
     const struct num_type *type_k, *type_v; /* f32 f16 bf16 q8_0 q4_0 q4_1 q5_0 q5_1 iq4_nl */
@@ -73,8 +78,16 @@ struct kv_config {
     uint64_t budget_bytes; /* most bytes the cache may commit; 0: what the machine and its limits leave */
     uint64_t weight_bytes; /* resident weights, which must not be pushed out */
 
+    uint32_t n_window_layers; /* layers beside the n_layers whose cells are in rings of the window; 0: there are none. With rings or states there is no
+                               * prompt cache */
+    enum kv_window window; uint32_t n_window; /* of all of those. Under chunked windows nothing shifts (see cannot_shift) */
+    uint32_t n_ubatch;      /* most tokens of a micro-batch, for which rings have room; 0: 512 */
+    /* Which of the cache's layers a layer of the model has: [0, n_layers) have cells, n_layers and on are in rings, KV_NO_LAYER has none. Of several
+     * with the same number the first one is written, the others read it. NULL: layer i is number i. Borrowed while opening. */
+    const uint32_t *layer; uint32_t n_model_layers;
+
     uint64_t state_bytes;   /* of a sequence, for layers that keep a state in place of cells (state-space, delta rule, convolution), all of them together;
-                             * 0: there are none. With states nothing shifts (see cannot_shift) and there is no prompt cache */
+                             * 0: there are none. With states nothing shifts (see cannot_shift) */
     uint32_t n_checkpoints; /* of a state, at most; 0: KV_CHECKPOINTS */
 
     uint64_t prompt_bytes; /* most bytes of cells that the prompt cache may hold; 0: there is none; KV_PROMPT_AUTO */
@@ -191,10 +204,10 @@ void kv_write(struct kv *c, const struct kv_batch *b, uint32_t layer, uint32_t i
  * one that it leaves itself, which holds from kv_finish on. */
 const void *kv_state_read(struct kv *c, const struct kv_batch *b);
 void *kv_state_write(struct kv *c, const struct kv_batch *b);
-/* Keeps a copy of the state as it is; to be called before each reply. The oldest of too many goes. Without states nothing happens. ERR_MEMORY. */
+/* Keeps a copy of state and ring as they are; to be called before each reply. The oldest of too many goes. Without either nothing happens. ERR_MEMORY. */
 int kv_checkpoint(struct kv *c, int seq, struct err *e);
-/* The last token index, at most index, from which the sequence can be computed on: index itself, or, where a state or a plug-in cannot be cut
- * there, that of the newest checkpoint before it, or 0. kv_sync goes back to such a point and plans what is to be replayed. */
+/* The last token index, at most index, from which the sequence can be computed on: index itself, or, where a state, a ring or a plug-in cannot be
+ * cut there, that of the newest checkpoint before it, or 0. kv_sync goes back to such a point and plans what is to be replayed. */
 size_t kv_resume_point(const struct kv *c, int seq, size_t index);
 
 /* ---- what attention reads ------------------------------------------------------------------------------------ */
@@ -231,6 +244,11 @@ struct kv_view {
     void *attend_ctx;
 };
 void kv_get_view(struct kv *c, const struct kv_batch *b, struct kv_view *v);
+/* The same of the rings: what the batch's first row sees of them, and the batch itself. A later row sees less of the beginning, as the window says.
+ * The layout is that of the cache but for block_bytes; layer i of it is the ring's i-th. */
+void kv_get_window_view(struct kv *c, const struct kv_batch *b, struct kv_view *v);
+/* Where a layer of the model is: its number among those with cells, or (*ring) among those in rings; KV_NO_LAYER: nowhere. */
+uint32_t kv_layer(const struct kv *c, uint32_t layer, bool *ring);
 
 /* Where things lie inside a block, fixed when the cache is opened. Key row of (layer, head, cell):
  * block + layer * layer_bytes + head * k_head_bytes + cell * k_row_bytes; value row the same with v_*, from v_base. */
@@ -247,15 +265,15 @@ const struct kv_layout *kv_get_layout(const struct kv *c);
 /* Ranges are half-open and in effective positions; p0 < 0 means 0, p1 < 0 means the end; seq < 0 any sequence where
  * noted. A rewind, edit or clear gives wholly free blocks back (with hysteresis). */
 
-/* seq < 0: all. false, and nothing was changed: a batch is on its way, or a state would be cut where no checkpoint is. */
+/* seq < 0: all. false, and nothing was changed: a batch is on its way, or a state or ring would be cut where it cannot go back to. */
 bool kv_seq_rm(struct kv *c, int seq, int64_t p0, int64_t p1);
 /* In [p0, p1) dst becomes what src is there; what it held there before goes, the rest of it stays. Cells are shared, no bytes are copied.
  * Between streams the cells are copied, and the sequence as a whole takes the place of dst: ERR_USAGE where the range is less, or (unified) where
- * dst would hold a shared cell at two positions; with states, where it is not the whole. ERR_MEMORY, ERR_CONTEXT (the bound is lower than what src holds). Nothing was changed then. */
+ * dst would hold a shared cell at two positions; with states or rings, where it is not the whole. ERR_MEMORY, ERR_CONTEXT (the bound is lower than what src holds). Nothing was changed then. */
 int kv_seq_cp(struct kv *c, int src, int dst, int64_t p0, int64_t p1, struct err *e);
 void kv_seq_keep(struct kv *c, int seq);
 /* Moves positions by d, or divides them, and rotates the stored keys; cells that others share are copied first, and what
- * would stand below 0 is freed. ERR_USAGE: it would change the order of positions. ERR_MEMORY: no room for the copies. */
+ * would stand below 0 is freed. ERR_USAGE: it would change the order of positions, or there are rings. ERR_MEMORY: no room for the copies. */
 int kv_seq_add(struct kv *c, int seq, int64_t p0, int64_t p1, int64_t d, struct err *e);
 int kv_seq_div(struct kv *c, int seq, int64_t p0, int64_t p1, int d, struct err *e);
 int64_t kv_seq_pos_min(const struct kv *c, int seq);                      /* -1: empty */
@@ -330,7 +348,8 @@ struct kv_stats {
     uint32_t n_runs, n_offsets;                  /* of sequence 0 */
     uint32_t n_parked, parked_cells;             /* entries of the prompt cache; cells that they own, also together with live sequences */
     uint64_t parked_bytes, parked_limit_bytes;   /* of those cells, and the most there may be */
-    uint64_t state_bytes;                        /* of recurrent states and their checkpoints */
+    uint64_t ring_bytes;                         /* of window rings, committed */
+    uint64_t state_bytes;                        /* of recurrent states, and of all checkpoints */
     const char *memory;                          /* "default", or a plug-in's name; lives as long as the program */
 };
 void kv_get_stats(struct kv *c, struct kv_stats *s);

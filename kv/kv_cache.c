@@ -93,6 +93,30 @@ static int check_config(const struct kv_config *g, struct err *e) {
     return rc ? rc : check_type(g->type_v, g->head_dim_v, "values", e);
 }
 
+/* Where each of the model's layers is. */
+static int place_layers(struct kv *c, const struct kv_config *g, struct err *e) {
+    uint32_t all = g->n_layers + g->n_window_layers, n = g->layer ? g->n_model_layers : all;
+    c->place = calloc((size_t)n + 1, sizeof *c->place);
+    if (!c->place) return err_set(e, ERR_MEMORY, "no memory for %u layers", n);
+    c->n_places = n;
+    for (uint32_t i = 0; i < n; i++) {
+        uint32_t at = g->layer ? g->layer[i] : i;
+        if (at != KV_NO_LAYER && at >= all) return err_set(e, ERR_USAGE, "layer %u is number %u of a cache that has %u", i, at, all);
+        bool first = at != KV_NO_LAYER;
+        for (uint32_t k = 0; k < i && first && g->layer; k++) first = g->layer[k] != at;
+        c->place[i].ring = at != KV_NO_LAYER && at >= g->n_layers;
+        c->place[i].at = c->place[i].ring ? at - g->n_layers : at;
+        c->place[i].writes = first;
+    }
+    return 0;
+}
+
+uint32_t kv_layer(const struct kv *c, uint32_t layer, bool *ring) {
+    assert(layer < c->n_places);
+    *ring = c->place[layer].ring;
+    return c->place[layer].at;
+}
+
 /* Addresses for bound and prompt cache; where those are too many, there is no prompt cache. */
 static int open_arena(struct kv *c) {
     size_t bytes = c->layout.block_bytes;
@@ -115,10 +139,9 @@ int kv_open(struct kv **out, const struct kv_config *g, struct err *e) {
     pthread_mutex_init(&c->lock, NULL);
     c->config = *g;
     c->clock = 1;
-    if (g->state_bytes) {
-        c->config.cannot_shift = true;
-        c->config.prompt_bytes = 0;
-    }
+    if (g->state_bytes || (g->n_window_layers && g->window == KV_WINDOW_CHUNKED)) c->config.cannot_shift = true;
+    if (kv_has_states(c)) c->config.prompt_bytes = 0;
+    c->config.layer = NULL; /* borrowed */
     kv_memory_choose(c);
     if (c->config.evict_free == 0) c->config.evict_free = 0.5;
     if (c->config.start > kv_bound_cells(c)) c->config.start = kv_bound_cells(c);
@@ -129,6 +152,9 @@ int kv_open(struct kv **out, const struct kv_config *g, struct err *e) {
         goto out;
     }
     c->cell_bytes = c->layout.layer_bytes * g->n_layers / KV_BLOCK;
+    rc = place_layers(c, g, e);
+    if (!rc) rc = kv_ring_open(c, e);
+    if (rc) goto out;
     c->budget = (struct kv_budget){
         .budget_bytes = g->budget_bytes, .weight_bytes = g->weight_bytes, .reserved = true, .root = ""};
     kv_prompt_set_limit(c);
@@ -157,6 +183,8 @@ void kv_close(struct kv *c) {
         kv_seq_free(&c->seq[s]);
         kv_state_free(&c->state_of[s]);
     }
+    kv_ring_close(c);
+    free(c->place);
     kv_cells_free(&c->cells);
     kv_arena_close(&c->arena);
     free(c->touched);
@@ -261,10 +289,13 @@ void kv_cache_write(struct kv *c, const struct kv_batch *b, uint32_t layer, uint
               size_t k_stride, const float *v, size_t v_stride) {
     const struct kv_layout *l = &c->layout;
     const struct kv_config *g = &c->config;
-    assert(layer < g->n_layers && i1 <= b->n);
+    assert(layer < c->n_places && i1 <= b->n);
+    const struct kv_layer_place *p = &c->place[layer];
+    if (!p->writes) return;
     for (uint32_t i = i0; i < i1; i++, k += k_stride, v += v_stride) {
         uint32_t cell = b->cell[i] % KV_BLOCK;
-        uint8_t *at = c->arena.base + (size_t)(b->cell[i] / KV_BLOCK) * l->block_bytes + layer * l->layer_bytes;
+        uint8_t *block = c->arena.base + (size_t)(b->cell[i] / KV_BLOCK) * l->block_bytes;
+        uint8_t *at = (p->ring ? kv_ring_place(c, b, i, &cell) : block) + p->at * l->layer_bytes;
         uint8_t *k_row = at + cell * l->k_row_bytes, *v_row = at + l->v_base + cell * l->v_row_bytes;
         for (uint32_t h = 0; h < g->n_kv_heads; h++) {
             write_key(c, k + (size_t)h * g->head_dim_k, k_row + h * l->k_head_bytes);

@@ -77,7 +77,13 @@ struct kv {
     uint64_t clock;         /* saves and loads, from 1 */
     struct kv_saved *saved; /* what stands in which file: see kv_saved.h */
     struct kv_seq seq[KV_MAX_SEQS];
-    struct kv_state state_of[KV_MAX_SEQS]; /* of recurrent layers */
+    struct kv_state state_of[KV_MAX_SEQS]; /* of recurrent layers and of those in rings */
+    struct kv_ring_shape ring_shape;
+    struct kv_layer_place {
+        uint32_t at;   /* as kv_layer says */
+        bool ring, writes;
+    } *place; /* [n_model_layers] */
+    uint32_t n_places;
     struct kv_running running;
     uint32_t parked_cells; /* most that the prompt cache may own */
     uint64_t n_uses;       /* of its entries, so far */
@@ -224,6 +230,10 @@ void kv_event_memory(struct kv *c, const char *text); /* copied */
 void kv_stats_publish(struct kv *c);
 
 /* kv_cache */
+/* Whether a sequence has more than cells: what cannot be cut anywhere. */
+static inline bool kv_has_states(const struct kv *c) {
+    return c->config.state_bytes || c->config.n_window_layers;
+}
 int kv_check_bound(uint32_t bound, uint32_t streams, struct err *e); /* ERR_USAGE */
 
 /* kv_move */

@@ -212,9 +212,9 @@ int kv_copy_cp(struct kv *c, int src, int dst, int64_t p0, int64_t p1, struct er
     const struct kv_seq *a = &c->seq[src];
     struct kv_seq *z = &c->seq[dst], out = *z;
     bool whole = p0 <= kv_seq_pos_min(c, src) && (p1 < 0 || p1 > kv_seq_pos_max(c, src));
-    bool all = c->config.streams || c->config.state_bytes;
+    bool all = c->config.streams || kv_has_states(c);
     if (all && a->n_runs && !whole)
-        return err_set(e, ERR_USAGE, c->config.streams ? "between streams a sequence is copied as a whole" : "a sequence with a state is copied as a whole");
+        return err_set(e, ERR_USAGE, c->config.streams ? "between streams a sequence is copied as a whole" : "a sequence with a state or a ring is copied as a whole");
     if (p0 < 0 || all) p0 = 0;
     if (p1 < 0 || all) p1 = INT64_MAX;
     struct splice x = splice_plan(a, z, p0, p1);

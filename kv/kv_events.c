@@ -124,6 +124,7 @@ void kv_stats_publish(struct kv *c) {
         .evict = kv_evict_mode(c),
         .n_runs = (uint32_t)c->seq[0].n_runs,
         .n_offsets = count_offsets(&c->seq[0]),
+        .ring_bytes = kv_ring_bytes(c),
         .state_bytes = kv_state_total(c),
         .memory = c->memory->name,
     };

@@ -105,7 +105,8 @@ static int commit(struct kv *c, uint32_t blocks) {
 }
 
 struct kv_room kv_growth_room(const struct kv *c) {
-    return kv_budget_room(&c->budget, c->arena.committed_bytes, kv_touched_bytes(c));
+    uint64_t more = kv_ring_bytes(c) + kv_state_total(c);
+    return kv_budget_room(&c->budget, c->arena.committed_bytes + more, kv_touched_bytes(c) + more);
 }
 
 /* Blocks that fit into the room, beside those that are committed. */

@@ -20,6 +20,7 @@ enum {
     KV_PART_RUNS,
     KV_PART_EXTRA,
     KV_PART_STATE,
+    KV_PART_RING,
     KV_PARTS
 };
 

@@ -142,6 +142,7 @@ static const struct {
     [KV_PART_RUNS] = {"RUNS", sizeof(struct kv_snapshot_run)},
     [KV_PART_EXTRA] = {"EXTR", 1},
     [KV_PART_STATE] = {"STAT", 1},
+    [KV_PART_RING] = {"RING", 1},
 };
 
 static int take_section(struct kv_load *l, const struct kv_snapshot_section *s, const uint8_t *data, struct err *e) {
@@ -169,7 +170,7 @@ static int read_sections(struct kv_load *l, struct err *e) {
         if (rc) return rc;
     }
     for (int i = 0; i < KV_PARTS; i++)
-        if (!l->part[i].found && i != KV_PART_STATE) return err_set(e, ERR_FILE, "its section %s is missing", parts[i].tag);
+        if (!l->part[i].found && i < KV_PART_STATE) return err_set(e, ERR_FILE, "its section %s is missing", parts[i].tag);
     return l->part[KV_PART_SEQ].n == 1 ? 0 : wrong(e, "items in its section SEQU", l->part[KV_PART_SEQ].n, 1);
 }
 
@@ -215,6 +216,8 @@ static int check_conversation(struct kv_load *l, const struct kv *c, struct err 
     if (n) memcpy(s->token, l->part[KV_PART_TOKENS].data, n * sizeof *s->token);
     s->n_tokens = n;
     int rc = kv_state_take(c, l->part[KV_PART_STATE].data, l->part[KV_PART_STATE].n, n, &l->state, e);
+    if (!rc) rc = kv_ring_take(c, l->part[KV_PART_RING].data, l->part[KV_PART_RING].n, n, &l->state.ring, e);
+    l->state.index = n;
     return rc ? rc : check_ranges(l, e);
 }
 

@@ -123,6 +123,7 @@ static void move_run(struct kv *c, int seq, struct work *w, const struct kv_run 
 
 /* Moves runs [from, to); their order among the others was checked. */
 static int move_runs(struct kv *c, int seq, size_t from, size_t to, const struct motion *m, struct err *e) {
+    if (c->config.n_window_layers) return err_set(e, ERR_USAGE, "positions of a sequence with a ring cannot be changed");
     struct kv_seq *s = &c->seq[seq];
     struct work w = {0};
     int rc = work_open(c, seq, &w, from, to, e);

@@ -43,19 +43,20 @@ static size_t tail_index(const struct kv_seq *s, int64_t p0, int64_t p1) {
     return r->index + (p0 > kv_run_first(r) ? (size_t)(p0 - kv_run_first(r)) : 0);
 }
 
-/* Whether [p0, p1) of the sequence can go: a state can only go back to a resume point. */
+/* Whether [p0, p1) of the sequence can go: state and ring can only go back to a resume point. */
 static bool can_remove(const struct kv *c, int seq, int64_t p0, int64_t p1) {
     const struct kv_seq *s = &c->seq[seq];
-    if (!c->config.state_bytes || !s->n_runs || (p1 >= 0 && (p1 <= p0 || p1 <= kv_run_first(&s->run[0]))) || p0 >= kv_seq_next_pos(s)) return true;
+    if (!kv_has_states(c) || !s->n_runs || (p1 >= 0 && (p1 <= p0 || p1 <= kv_run_first(&s->run[0]))) || p0 >= kv_seq_next_pos(s)) return true;
     size_t index = tail_index(s, p0, p1);
-    return index != SIZE_MAX && (index == s->run[0].index || kv_resume_point(c, seq, index) == index);
+    if (index == SIZE_MAX) return !c->config.state_bytes; /* a ring passes over what has left */
+    return (index == s->run[0].index || kv_resume_point(c, seq, index) == index);
 }
 
 /* Removes effective positions [p0, p1). */
 static void remove_range(struct kv *c, int seq, int64_t p0, int64_t p1) {
     struct kv_seq *s = &c->seq[seq];
     size_t index = tail_index(s, p0, p1);
-    if (c->config.state_bytes && index != SIZE_MAX) kv_state_rewind(c, seq, index == s->run[0].index ? 0 : index);
+    if (kv_has_states(c) && index != SIZE_MAX) kv_state_rewind(c, seq, index == s->run[0].index ? 0 : index);
     size_t from = p0 < 0 ? 0 : kv_seq_cut_pos(s, p0), to = p1 < 0 ? s->n_runs : kv_seq_cut_pos(s, p1);
     if (from < to)
         kv_seq_take(s, &c->cells, seq, from, to);
@@ -87,6 +88,7 @@ void kv_clear(struct kv *c, bool data) {
     kv_prompt_drop_all(c);
     for (int s = 0; s < kv_seqs(c); s++) kv_seq_strip(&c->seq[s], &c->cells, s);
     c->cells.hint = 0;
+    kv_state_clear(c);
     kv_spare_rest(c);
     if (data) /* pages that are given back read as zeros */
         for (uint32_t b = 0; b < c->arena.n_blocks; b++) {

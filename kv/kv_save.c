@@ -127,6 +127,20 @@ static void add_run(struct save *s, const struct kv_run *r) {
     }
 }
 
+static void add_states(struct save *s) {
+    int seq = (int)(s->seq - s->c->seq);
+    if (s->c->config.state_bytes) {
+        size_t begin = begin_section(s, "STAT");
+        kv_state_put(s->c, seq, &s->index);
+        end_section(s, begin);
+    }
+    if (s->c->config.n_window_layers) {
+        size_t begin = begin_section(s, "RING");
+        kv_ring_put(s->c, seq, &s->index);
+        end_section(s, begin);
+    }
+}
+
 /* All of the index; the checksums and offsets of blocks that are still to be written are those of nothing. */
 static int make_index(struct save *s) {
     buf_clear(&s->index);
@@ -141,11 +155,7 @@ static int make_index(struct save *s) {
     for (size_t i = 0; i < s->seq->n_runs; i++) add_run(s, &s->seq->run[i]);
     end_section(s, begin);
     add_section(s, "EXTR", s->info->extra, s->info->extra_bytes, 1);
-    if (s->c->config.state_bytes) {
-        begin = begin_section(s, "STAT");
-        kv_state_put(s->c, (int)(s->seq - s->c->seq), &s->index);
-        end_section(s, begin);
-    }
+    add_states(s);
     return s->index.failed ? -1 : 0;
 }
 

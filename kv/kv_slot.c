@@ -147,8 +147,7 @@ static int place_all(struct kv *c, bool contiguous, struct err *e) {
         size_t end = z->index + z->n;
         if (kv_seq_reserve(&c->seq[z->seq], c->cells.n, end > c->cells.n ? end : c->cells.n))
             rc = err_set(e, ERR_MEMORY, "no memory to remember %zu tokens", end);
-        else if (kv_state_reserve(c, z->seq))
-            rc = err_set(e, ERR_MEMORY, "no memory for a state of %llu bytes", (unsigned long long)c->config.state_bytes);
+        if (!rc && kv_has_states(c)) rc = kv_state_reserve(c, z->seq, z->n, e);
     }
     mark(c, 0, placed, false);
     if (rc) {
@@ -197,6 +196,7 @@ bool kv_slot_next(struct kv *c, struct kv_batch *b) {
     r->cell = r->all + z->at;
     make_runs(r);
     for (uint32_t i = 0; i < r->n; i++) kv_touch(c, r->cell[i]);
+    kv_state_begin(c, r->seq, r->n);
     *b = (struct kv_batch){.seq = r->seq, .n = r->n, .pos = r->pos, .cell = r->cell};
     return true;
 }
@@ -210,7 +210,7 @@ void kv_slot_apply(struct kv *c) {
         kv_seq_push(s, &r->run[i]);
     }
     s->n_tokens = r->index + r->n;
-    kv_state_advance(c, r->seq);
+    if (kv_has_states(c)) kv_state_advance(c, r->seq, r->index, r->n);
     r->n = 0;
     r->on = ++r->next < r->n_slots;
 }

@@ -17,29 +17,45 @@ static size_t n_points(const struct kv *c, int seq) { return is_current(c, seq) 
 void kv_state_free(struct kv_state *s) {
     free(s->bytes[0]);
     free(s->bytes[1]);
-    for (size_t i = 0; i < s->cap_points; i++) free(s->point[i].bytes);
+    for (size_t i = 0; i < s->cap_points; i++) {
+        free(s->point[i].bytes);
+        kv_ring_copy_free(&s->point[i].ring);
+    }
     free(s->point);
+    kv_ring_free(&s->ring);
     *s = (struct kv_state){0};
 }
 
 static void forget(const struct kv *c, struct kv_state *s) {
     s->n_points = s->index = 0;
+    kv_ring_forget(&s->ring);
     if (s->bytes[s->now]) memset(s->bytes[s->now], 0, c->config.state_bytes);
 }
 
-int kv_state_reserve(struct kv *c, int seq) {
+int kv_state_reserve(struct kv *c, int seq, uint64_t n, struct err *e) {
     struct kv_state *s = &c->state_of[seq];
-    if (!has_states(c)) return 0;
-    for (int i = 0; i < 2; i++)
-        if (!s->bytes[i] && !(s->bytes[i] = calloc(1, c->config.state_bytes))) return -1;
-    return 0;
+    for (int i = 0; i < 2 && has_states(c); i++)
+        if (!s->bytes[i] && !(s->bytes[i] = calloc(1, c->config.state_bytes)))
+            return err_set(e, ERR_MEMORY, "no memory for a state of %llu bytes", (unsigned long long)c->config.state_bytes);
+    if (!is_current(c, seq)) kv_ring_forget(&s->ring);
+    return kv_ring_reserve(c, seq, n, e);
 }
 
-void kv_state_advance(struct kv *c, int seq) {
+void kv_state_begin(struct kv *c, int seq, uint32_t n) {
+    if (!kv_has_states(c)) return;
+    if (!is_current(c, seq)) forget(c, &c->state_of[seq]);
+    kv_ring_begin(c, seq, n);
+}
+
+void kv_state_advance(struct kv *c, int seq, size_t index, uint32_t n) {
     struct kv_state *s = &c->state_of[seq];
-    if (!has_states(c)) return;
     s->now ^= 1;
     s->index = c->seq[seq].n_tokens;
+    kv_ring_advance(c, seq, index, n);
+}
+
+void kv_state_clear(struct kv *c) {
+    for (int s = 0; s < KV_MAX_SEQS && kv_has_states(c); s++) kv_state_free(&c->state_of[s]);
 }
 
 /* ---- a batch ------------------------------------------------------------------------------------------------- */
@@ -47,7 +63,6 @@ void kv_state_advance(struct kv *c, int seq) {
 const void *kv_state_read(struct kv *c, const struct kv_batch *b) {
     struct kv_state *s = &c->state_of[b->seq];
     assert(c->running.on && has_states(c));
-    if (!is_current(c, b->seq)) forget(c, s);
     return s->bytes[s->now];
 }
 
@@ -71,7 +86,7 @@ static struct kv_checkpoint *add_point(struct kv *c, struct kv_state *s) {
     if (!s->point && !(s->point = calloc(most, sizeof *s->point))) return NULL;
     s->cap_points = most;
     struct kv_checkpoint *p = &s->point[s->n_points];
-    if (!p->bytes && !(p->bytes = malloc(c->config.state_bytes))) return NULL;
+    if (has_states(c) && !p->bytes && !(p->bytes = malloc(c->config.state_bytes))) return NULL;
     s->n_points++;
     return p;
 }
@@ -79,12 +94,16 @@ static struct kv_checkpoint *add_point(struct kv *c, struct kv_state *s) {
 int kv_checkpoint(struct kv *c, int seq, struct err *e) {
     assert(!c->running.on && seq >= 0 && seq < kv_seqs(c));
     struct kv_state *s = &c->state_of[seq];
-    if (!has_states(c) || c->seq[seq].n_tokens == 0 || !is_current(c, seq)) return 0;
+    if (!kv_has_states(c) || c->seq[seq].n_tokens == 0 || !is_current(c, seq)) return 0;
     if (s->n_points && s->point[s->n_points - 1].index == s->index) return 0;
     struct kv_checkpoint *p = add_point(c, s);
-    if (!p) return err_set(e, ERR_MEMORY, "no memory for a checkpoint of %llu bytes", (unsigned long long)c->config.state_bytes);
+    if (p && kv_ring_store(c, seq, &p->ring)) {
+        s->n_points--;
+        p = NULL;
+    }
+    if (!p) return err_set(e, ERR_MEMORY, "no memory for a checkpoint");
     p->index = s->index;
-    memcpy(p->bytes, s->bytes[s->now], c->config.state_bytes);
+    if (has_states(c)) memcpy(p->bytes, s->bytes[s->now], c->config.state_bytes);
     kv_stats_publish(c);
     return 0;
 }
@@ -93,7 +112,8 @@ size_t kv_resume_point(const struct kv *c, int seq, size_t index) {
     const struct kv_state *s = &c->state_of[seq];
     if (index >= c->seq[seq].n_tokens) return c->seq[seq].n_tokens;
     if (!kv_memory_can(c, KV_CAN_TRIM)) return 0;
-    if (!has_states(c)) return index;
+    if (!kv_has_states(c)) return index;
+    if (!has_states(c) && is_current(c, seq) && kv_ring_can(c, seq, index)) return index;
     for (size_t i = n_points(c, seq); i > 0; i--)
         if (s->point[i - 1].index <= index) return s->point[i - 1].index;
     return 0;
@@ -101,37 +121,63 @@ size_t kv_resume_point(const struct kv *c, int seq, size_t index) {
 
 void kv_state_rewind(struct kv *c, int seq, size_t index) {
     struct kv_state *s = &c->state_of[seq];
-    if (!has_states(c) || index == s->index) return;
+    if (!kv_has_states(c) || index == s->index) return;
     while (s->n_points && s->point[s->n_points - 1].index > index) s->n_points--;
     if (index == 0) {
         forget(c, s);
         return;
     }
+    s->index = index;
+    if (!has_states(c) && kv_ring_can(c, seq, index)) {
+        kv_ring_rewind(c, seq, index);
+        return;
+    }
     const struct kv_checkpoint *p = &s->point[s->n_points - 1];
     assert(s->n_points && p->index == index);
-    memcpy(s->bytes[s->now], p->bytes, c->config.state_bytes);
-    s->index = index;
+    if (has_states(c)) memcpy(s->bytes[s->now], p->bytes, c->config.state_bytes);
+    kv_ring_restore(c, seq, &p->ring);
 }
 
 /* ---- copies -------------------------------------------------------------------------------------------------- */
 
-static bool clone_point(const struct kv *c, struct kv_state *out, const struct kv_checkpoint *p) {
-    uint8_t *bytes = malloc(c->config.state_bytes);
-    if (!bytes) return false;
-    memcpy(bytes, p->bytes, c->config.state_bytes);
-    out->point[out->n_points++] = (struct kv_checkpoint){p->index, bytes};
+static bool clone_bytes(const struct kv *c, uint8_t **to, const uint8_t *from) {
+    if (!has_states(c)) return true;
+    if (!(*to = calloc(1, c->config.state_bytes))) return false;
+    if (from) memcpy(*to, from, c->config.state_bytes);
+    return true;
+}
+
+static bool clone_copy(const struct kv *c, struct kv_ring_copy *to, const struct kv_ring_copy *from) {
+    const struct kv_ring_shape *s = &c->ring_shape;
+    size_t bytes = s->n_cells / KV_BLOCK * s->block_bytes;
+    if (!from->bytes) return true;
+    *to = (struct kv_ring_copy){malloc(bytes), malloc(s->n_cells * sizeof *to->index), from->next, from->lo};
+    if (!to->bytes || !to->index) return false;
+    memcpy(to->bytes, from->bytes, bytes);
+    memcpy(to->index, from->index, s->n_cells * sizeof *to->index);
+    return true;
+}
+
+static bool clone_points(const struct kv *c, const struct kv_state *a, size_t n, struct kv_state *out) {
+    if (!a->cap_points) return true;
+    if (!(out->point = calloc(a->cap_points, sizeof *out->point))) return false;
+    out->cap_points = a->cap_points;
+    for (; out->n_points < n; out->n_points++) {
+        const struct kv_checkpoint *p = &a->point[out->n_points];
+        struct kv_checkpoint *z = &out->point[out->n_points];
+        z->index = p->index;
+        if (!clone_bytes(c, &z->bytes, p->bytes) || !clone_copy(c, &z->ring, &p->ring)) return false;
+    }
     return true;
 }
 
 int kv_state_clone(const struct kv *c, int seq, struct kv_state *out) {
     const struct kv_state *a = &c->state_of[seq];
     *out = (struct kv_state){.index = c->seq[seq].n_tokens};
-    if (!has_states(c)) return 0;
-    bool ok = (out->bytes[0] = calloc(1, c->config.state_bytes)) && (out->bytes[1] = calloc(1, c->config.state_bytes));
-    if (ok && a->bytes[0] && is_current(c, seq)) memcpy(out->bytes[0], a->bytes[a->now], c->config.state_bytes);
-    if (ok && a->cap_points) ok = (out->point = calloc(a->cap_points, sizeof *out->point));
-    if (ok) out->cap_points = a->cap_points;
-    for (size_t i = 0; ok && i < n_points(c, seq); i++) ok = clone_point(c, out, &a->point[i]);
+    if (!kv_has_states(c)) return 0;
+    bool ok = clone_bytes(c, &out->bytes[0], is_current(c, seq) ? a->bytes[a->now] : NULL) && clone_bytes(c, &out->bytes[1], NULL) &&
+              clone_points(c, a, n_points(c, seq), out);
+    if (ok && is_current(c, seq)) ok = !kv_ring_clone(c, &a->ring, &out->ring);
     if (!ok) kv_state_free(out);
     return ok ? 0 : -1;
 }
@@ -182,7 +228,7 @@ static int take_all(const struct kv *c, const uint8_t *at, size_t n, size_t n_to
             skip--;
             free(bytes);
         } else {
-            out->point[out->n_points++] = (struct kv_checkpoint){index, bytes};
+            out->point[out->n_points++] = (struct kv_checkpoint){.index = index, .bytes = bytes};
         }
     }
     int rc = take(c, &at, n_tokens, n_tokens, &out->index, &out->bytes[0], e);
@@ -197,16 +243,17 @@ int kv_state_take(const struct kv *c, const uint8_t *data, uint64_t n, size_t n_
     if (n % item || (n == 0) != (n_tokens == 0))
         return err_set(e, ERR_FILE, "its states take %llu bytes, expected a multiple of %llu", (unsigned long long)n, (unsigned long long)item);
     int rc = n ? take_all(c, data, n / item, n_tokens, out, e) : 0;
+    if (c->config.n_window_layers) out->n_points = 0; /* without the ring of that time they are of no use */
     if (rc) kv_state_free(out);
     return rc;
 }
 
 uint64_t kv_state_total(const struct kv *c) {
-    uint64_t n = 0;
-    for (int s = 0; s < KV_MAX_SEQS && has_states(c); s++) {
+    uint64_t n = 0, ring = c->ring_shape.n_cells / KV_BLOCK * c->ring_shape.block_bytes;
+    for (int s = 0; s < KV_MAX_SEQS && kv_has_states(c); s++) {
         const struct kv_state *z = &c->state_of[s];
-        n += (uint64_t)(z->bytes[0] != NULL) + (z->bytes[1] != NULL);
-        for (size_t i = 0; i < z->cap_points; i++) n += z->point[i].bytes != NULL;
+        for (int i = 0; i < 2; i++) n += z->bytes[i] ? c->config.state_bytes : 0;
+        for (size_t i = 0; i < z->cap_points; i++) n += (z->point[i].bytes ? c->config.state_bytes : 0) + (z->point[i].ring.bytes ? ring : 0);
     }
-    return n * c->config.state_bytes;
+    return n;
 }

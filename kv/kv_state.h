@@ -1,4 +1,5 @@
-/* kv_state: what recurrent layers keep of a sequence in place of cells: a state of fixed size, opaque here, and checkpoints of it.
+/* kv_state: what recurrent layers keep of a sequence in place of cells: a state of fixed size, opaque here, and checkpoints of it, which hold its
+ * ring (kv_ring.h) too.
  *
  * A state cannot be cut: it goes back only to where a checkpoint was taken, or to the beginning. A state belongs to its sequence as long as it
  * has seen as many tokens as that has; one of a sequence that was emptied meanwhile is as good as none. Two buffers take turns, so that a batch
@@ -8,25 +9,31 @@
 
 #include "config/buf.h"
 #include "kv/kv.h"
+#include "kv/kv_ring.h"
 
 struct kv_checkpoint {
     size_t index;   /* tokens that it has seen */
     uint8_t *bytes; /* [state_bytes] */
+    struct kv_ring_copy ring;
 };
 
 struct kv_state {
     uint8_t *bytes[2];           /* [state_bytes], NULL before the first batch */
     int now;                     /* the one that holds; the other one is being computed */
-    size_t index;                /* tokens of the conversation that it has seen */
+    size_t index;                /* tokens of the conversation that state and ring have seen */
+    struct kv_ring ring;
     struct kv_checkpoint *point; /* [cap_points], n_points of them in use, in order of index */
     size_t n_points, cap_points;
 };
 
 void kv_state_free(struct kv_state *s);
-/* Buffers for a sequence that is about to be computed. 0 or -1. */
-int kv_state_reserve(struct kv *c, int seq);
-/* A batch has been computed: what it wrote holds. */
-void kv_state_advance(struct kv *c, int seq);
+/* Buffers for n tokens of a sequence that are about to be computed. ERR_MEMORY, ERR_USAGE (kv_ring_reserve). */
+int kv_state_reserve(struct kv *c, int seq, uint64_t n, struct err *e);
+/* A batch of n tokens is on its way; it has been computed, and what it wrote holds, tokens [index, index + n). */
+void kv_state_begin(struct kv *c, int seq, uint32_t n);
+void kv_state_advance(struct kv *c, int seq, size_t index, uint32_t n);
+/* Gives all memory back; the sequences are empty. */
+void kv_state_clear(struct kv *c);
 /* Goes back to what it was at a resume point (kv_resume_point). Later checkpoints are forgotten. Nothing fails. */
 void kv_state_rewind(struct kv *c, int seq, size_t index);
 /* A copy with the checkpoints, to be set (which takes it) or freed. 0, or -1 for want of memory. */

@@ -47,7 +47,13 @@ static void write_row(struct kv *c, const struct kv_batch *b, uint32_t layer, ui
 
 static int feed(struct kv *c, int seq, const int32_t *token, uint32_t n, size_t first, struct err *e);
 
-/* What is to be computed again for n more tokens, a hundred at a time. */
+/* Tokens of a micro-batch. */
+static size_t at_once(const struct kv *c, size_t left) {
+    size_t most = c->config.n_ubatch ? c->config.n_ubatch : 100;
+    return left < most ? left : most;
+}
+
+/* What is to be computed again for n more tokens, in micro-batches. */
 static int make_room(struct kv *c, int seq, uint32_t n, struct err *e) {
     struct kv_plan plan;
     int rc = kv_make_room(c, seq, n, &plan, e);
@@ -59,7 +65,7 @@ static int make_room(struct kv *c, int seq, uint32_t n, struct err *e) {
         for (size_t at = todo[i].first, end = at + todo[i].n; at < end && !rc;) {
             int32_t token[100];
             const int32_t *all;
-            uint32_t now = end - at < 100 ? (uint32_t)(end - at) : 100;
+            uint32_t now = (uint32_t)at_once(c, end - at);
             kv_tokens(c, seq, &all);
             memcpy(token, all + at, now * sizeof *token);
             rc = feed(c, seq, token, now, at, e);
@@ -98,7 +104,7 @@ static int feed(struct kv *c, int seq, const int32_t *token, uint32_t n, size_t 
     int rc = kv_evict_mode(c) == KV_EVICT_RESEED ? make_room(c, seq, n, e) : 0;
     if (!rc) rc = kv_begin(c, seq, token, n, first, &b, e);
     if (rc) return rc;
-    for (uint32_t layer = 0; layer < KVT_LAYERS; layer++)
+    for (uint32_t layer = 0; layer < c->n_places; layer++)
         for (uint32_t i = 0; i < n; i++) write_row(c, &b, layer, i, token[i]);
     if (c->config.state_bytes) write_state(c, &b, token);
     kv_finish(c, &b);
@@ -117,7 +123,7 @@ int kvt_prompt(struct kv *c, int seq, const struct kv_prompt *p, struct kv_plan 
     int rc = kv_sync(c, seq, p, plan, e);
     for (size_t i = 0; i < plan->n_todo && !rc; i++)
         for (size_t done = 0; done < plan->todo[i].n && !rc;) {
-            size_t left = plan->todo[i].n - done, n = left < 100 ? left : 100;
+            size_t n = at_once(c, plan->todo[i].n - done);
             rc = kvt_feed(c, seq, p->token, plan->todo[i].first + done, (uint32_t)n, e);
             done += n;
         }

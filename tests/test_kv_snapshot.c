@@ -278,7 +278,7 @@ static size_t find_section(const struct target *t, const char *tag) {
 static void a_section_of_a_later_version_is_refused_where_it_is_needed_else_skipped(void **state) {
     (void)state;
     struct target t = target_open();
-    struct kv_snapshot_section extra = {.tag = "RING"};
+    struct kv_snapshot_section extra = {.tag = "SOON"};
     uint8_t *longer = malloc(t.n + sizeof extra), *was = t.file;
     for (uint32_t flags = 0; flags <= KV_SNAPSHOT_NEEDED; flags++) {
         struct kv_snapshot_generation g;
@@ -296,7 +296,7 @@ static void a_section_of_a_later_version_is_refused_where_it_is_needed_else_skip
         seal(&z, longer);
         kvs_write(other, longer, z.n);
         assert_int_equal(kvs_load(t.c, 2, other, &e), flags ? ERR_FILE : 0);
-        if (flags) assert_non_null(strstr(e.text, "\"RING\""));
+        if (flags) assert_non_null(strstr(e.text, "\"SOON\""));
     }
     memcpy(longer, was, t.n);
     memcpy(longer + find_section(&t, "TURN"), "RUNS", 4); /* and one is missing, another there twice */

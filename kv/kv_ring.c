@@ -1,0 +1,281 @@
+/* kv_ring: see kv_ring.h. */
+#include "kv/kv_ring.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "kv/kv_cache.h"
+
+#define UBATCH 512u /* tokens of a micro-batch, where the configuration says nothing */
+
+/* ---- sizes --------------------------------------------------------------------------------------------------- */
+
+/* Each kind: how many cells back a row can see, itself among them. */
+static uint32_t reach_standard(uint32_t n) { return n; }
+static uint32_t reach_symmetric(uint32_t n) { return n / 2 + 1; }
+static uint32_t (*const reach_of[])(uint32_t n) = {
+    [KV_WINDOW_STANDARD] = reach_standard, [KV_WINDOW_CHUNKED] = reach_standard, [KV_WINDOW_SYMMETRIC] = reach_symmetric};
+
+static uint32_t ubatch(const struct kv *c) { return c->config.n_ubatch ? c->config.n_ubatch : UBATCH; }
+
+int kv_ring_open(struct kv *c, struct err *e) {
+    const struct kv_config *g = &c->config;
+    struct kv_ring_shape *s = &c->ring_shape;
+    if (!g->n_window_layers) return 0;
+    if (g->window == KV_WINDOW_NONE || g->n_window == 0)
+        return err_set(e, ERR_USAGE, "layers in rings need a window of at least 1 cell");
+    s->reach = reach_of[g->window](g->n_window);
+    if (s->reach > KV_MAX_CELLS || ubatch(c) > KV_MAX_CELLS) return err_set(e, ERR_USAGE, "a window of %u cells is too large", g->n_window);
+    s->n_cells = kv_blocks((uint64_t)s->reach + ubatch(c)) * KV_BLOCK;
+    size_t page = (size_t)sysconf(_SC_PAGESIZE), bytes;
+    if (__builtin_mul_overflow(c->layout.layer_bytes, g->n_window_layers, &bytes) || bytes > SIZE_MAX / 8)
+        return err_set(e, ERR_USAGE, "no cache can hold %u layers in rings", g->n_window_layers);
+    s->block_bytes = (bytes + page - 1) / page * page;
+    s->cell_bytes = bytes / KV_BLOCK;
+    s->span = malloc(s->n_cells * sizeof *s->span);
+    s->offset = malloc(s->n_cells * sizeof *s->offset);
+    return s->span && s->offset ? 0 : err_set(e, ERR_MEMORY, "no memory for rings of %u cells", s->n_cells);
+}
+
+void kv_ring_close(struct kv *c) {
+    free(c->ring_shape.span);
+    free(c->ring_shape.offset);
+    c->ring_shape = (struct kv_ring_shape){0};
+}
+
+void kv_ring_free(struct kv_ring *r) {
+    kv_arena_close(&r->arena);
+    free(r->index);
+    *r = (struct kv_ring){0};
+}
+
+static int open_ring(const struct kv_ring_shape *s, struct kv_ring *r) {
+    if (r->index) return 0;
+    if (kv_arena_open(&r->arena, s->block_bytes, s->n_cells / KV_BLOCK, KV_ARENA_RESERVE)) return -1;
+    r->index = malloc(s->n_cells * sizeof *r->index);
+    if (r->index) return 0;
+    kv_ring_free(r);
+    return -1;
+}
+
+int kv_ring_reserve(struct kv *c, int seq, uint64_t n, struct err *e) {
+    const struct kv_ring_shape *s = &c->ring_shape;
+    struct kv_ring *r = &c->state_of[seq].ring;
+    if (!s->n_cells) return 0;
+    if (n > ubatch(c)) return err_set(e, ERR_USAGE, "a micro-batch of %llu tokens is more than the %u that rings have room for", (unsigned long long)n, ubatch(c));
+    if (open_ring(s, r)) return err_set(e, ERR_MEMORY, "no memory for a ring of %u cells", s->n_cells);
+    uint64_t cells = r->next + n < s->n_cells ? r->next + n : s->n_cells;
+    uint32_t blocks = kv_blocks(cells);
+    if (blocks <= r->arena.n_blocks) return 0;
+    uint64_t more = (uint64_t)(blocks - r->arena.n_blocks) * s->block_bytes;
+    struct kv_room room = kv_growth_room(c);
+    if (more > room.bytes || kv_arena_commit(&r->arena, blocks))
+        return err_set(e, ERR_MEMORY, "no memory for %llu more bytes of a ring", (unsigned long long)more);
+    return 0;
+}
+
+/* ---- what is there ------------------------------------------------------------------------------------------- */
+
+static size_t *index_at(const struct kv *c, const struct kv_ring *r, uint64_t w) { return &r->index[w % c->ring_shape.n_cells]; }
+
+static uint8_t *block_at(const struct kv *c, const struct kv_ring *r, uint64_t w) {
+    return r->arena.base + (size_t)(w % c->ring_shape.n_cells / KV_BLOCK) * c->ring_shape.block_bytes;
+}
+
+void kv_ring_forget(struct kv_ring *r) { r->next = r->lo = 0; }
+
+void kv_ring_begin(struct kv *c, int seq, uint32_t n) {
+    struct kv_ring *r = &c->state_of[seq].ring;
+    uint64_t cells = c->ring_shape.n_cells;
+    if (cells && r->next + n > r->lo + cells) r->lo = r->next + n - cells;
+}
+
+void kv_ring_advance(struct kv *c, int seq, size_t index, uint32_t n) {
+    struct kv_ring *r = &c->state_of[seq].ring;
+    if (!c->ring_shape.n_cells) return;
+    for (uint32_t i = 0; i < n; i++) *index_at(c, r, r->next + i) = index + i;
+    r->next += n;
+}
+
+uint8_t *kv_ring_place(const struct kv *c, const struct kv_batch *b, uint32_t i, uint32_t *cell) {
+    const struct kv_ring *r = &c->state_of[b->seq].ring;
+    *cell = (uint32_t)((r->next + i) % KV_BLOCK);
+    return block_at(c, r, r->next + i);
+}
+
+/* The first token that is there with that index or a later one. */
+static uint64_t find(const struct kv *c, const struct kv_ring *r, size_t index) {
+    uint64_t lo = r->lo, hi = r->next;
+    while (lo < hi) {
+        uint64_t mid = lo + (hi - lo) / 2;
+        if (*index_at(c, r, mid) >= index)
+            hi = mid;
+        else
+            lo = mid + 1;
+    }
+    return lo;
+}
+
+bool kv_ring_can(const struct kv *c, int seq, size_t index) {
+    const struct kv_ring *r = &c->state_of[seq].ring;
+    uint64_t back = c->ring_shape.reach - 1, w = find(c, r, index);
+    return r->lo == 0 || w - r->lo >= back;
+}
+
+void kv_ring_rewind(struct kv *c, int seq, size_t index) {
+    struct kv_ring *r = &c->state_of[seq].ring;
+    if (c->ring_shape.n_cells) r->next = find(c, r, index);
+}
+
+/* ---- a view -------------------------------------------------------------------------------------------------- */
+
+/* How many cells back the first row of the batch sees. */
+static uint32_t row_reach(const struct kv *c, const struct kv_batch *b) {
+    uint32_t n = c->config.n_window;
+    return c->config.window == KV_WINDOW_CHUNKED ? (uint32_t)(b->pos % n) + 1 : c->ring_shape.reach;
+}
+
+static void add_cell(const struct kv *c, struct kv_view *v, const struct kv_ring *r, uint64_t w, int64_t pos, int64_t offset) {
+    const struct kv_ring_shape *s = &c->ring_shape;
+    uint32_t slot = (uint32_t)(w % s->n_cells);
+    struct kv_span *z = v->n_spans ? &s->span[v->n_spans - 1] : NULL;
+    v->n_cells++;
+    if (z && z->cell + z->n == slot && slot % KV_BLOCK && z->pos + z->n == pos && s->offset[z->rot] == offset) {
+        z->n++;
+        return;
+    }
+    if (!v->n_offsets || s->offset[v->n_offsets - 1] != offset) s->offset[v->n_offsets++] = offset;
+    s->span[v->n_spans++] = (struct kv_span){block_at(c, r, w), slot % KV_BLOCK, 1, pos, (uint32_t)v->n_offsets - 1, slot};
+}
+
+void kv_get_window_view(struct kv *c, const struct kv_batch *b, struct kv_view *v) {
+    const struct kv_seq *q = &c->seq[b->seq];
+    const struct kv_ring *r = &c->state_of[b->seq].ring;
+    uint64_t back = row_reach(c, b) - 1, first = r->next > back ? r->next - back : 0;
+    assert(c->ring_shape.n_cells);
+    *v = (struct kv_view){.span = c->ring_shape.span, .offset = c->ring_shape.offset};
+    for (uint64_t w = first > r->lo ? first : r->lo; w < r->next; w++) {
+        size_t index = *index_at(c, r, w), i = kv_seq_find_index(q, index);
+        if (i == q->n_runs || q->run[i].index > index) continue; /* it has left */
+        int64_t pos = kv_run_first(&q->run[i]) + (int64_t)(index - q->run[i].index);
+        add_cell(c, v, r, w, pos, q->run[i].offset);
+    }
+    for (uint32_t i = 0; i < b->n; i++) add_cell(c, v, r, r->next + i, b->pos + i, 0);
+}
+
+/* ---- copies -------------------------------------------------------------------------------------------------- */
+
+void kv_ring_copy_free(struct kv_ring_copy *p) {
+    free(p->bytes);
+    free(p->index);
+    *p = (struct kv_ring_copy){0};
+}
+
+static void copy_blocks(const struct kv *c, const struct kv_ring *r, uint8_t *bytes, size_t *index, bool store) {
+    size_t n = r->arena.n_blocks * c->ring_shape.block_bytes, cells = (size_t)r->arena.n_blocks * KV_BLOCK;
+    memcpy(store ? bytes : r->arena.base, store ? r->arena.base : bytes, n);
+    memcpy(store ? index : r->index, store ? r->index : index, cells * sizeof *index);
+}
+
+int kv_ring_store(const struct kv *c, int seq, struct kv_ring_copy *to) {
+    const struct kv_ring_shape *s = &c->ring_shape;
+    const struct kv_ring *r = &c->state_of[seq].ring;
+    if (!s->n_cells || !r->index) return 0;
+    if (!to->bytes && !(to->bytes = calloc(s->n_cells / KV_BLOCK, s->block_bytes))) return -1;
+    if (!to->index && !(to->index = calloc(s->n_cells, sizeof *to->index))) return -1;
+    copy_blocks(c, r, to->bytes, to->index, true);
+    to->next = r->next;
+    to->lo = r->lo;
+    return 0;
+}
+
+void kv_ring_restore(struct kv *c, int seq, const struct kv_ring_copy *from) {
+    struct kv_ring *r = &c->state_of[seq].ring;
+    if (!c->ring_shape.n_cells || !from->bytes) return;
+    copy_blocks(c, r, from->bytes, from->index, false); /* blocks that came later hold what is not there any more */
+    r->next = from->next;
+    r->lo = from->lo;
+}
+
+int kv_ring_clone(const struct kv *c, const struct kv_ring *from, struct kv_ring *out) {
+    *out = (struct kv_ring){0};
+    if (!from->index) return 0;
+    if (open_ring(&c->ring_shape, out) || kv_arena_commit(&out->arena, from->arena.n_blocks)) {
+        kv_ring_free(out);
+        return -1;
+    }
+    copy_blocks(c, from, out->arena.base, out->index, true);
+    out->next = from->next;
+    out->lo = from->lo;
+    return 0;
+}
+
+/* ---- snapshots ----------------------------------------------------------------------------------------------- */
+
+/* Copies token number w's rows of all layers to or from one piece. */
+static void copy_rows(const struct kv *c, const struct kv_ring *r, uint64_t w, uint8_t *piece, bool store) {
+    const struct kv_layout *l = &c->layout;
+    uint32_t cell = (uint32_t)(w % KV_BLOCK);
+    for (uint32_t i = 0; i < c->config.n_window_layers; i++)
+        for (int kv = 0; kv < 2; kv++) {
+            size_t row = kv ? l->v_row_bytes : l->k_row_bytes, head = kv ? l->v_head_bytes : l->k_head_bytes;
+            uint8_t *at = block_at(c, r, w) + i * l->layer_bytes + (kv ? l->v_base : 0) + cell * row;
+            for (uint32_t h = 0; h < c->config.n_kv_heads; h++, at += head, piece += row) memcpy(store ? piece : at, store ? at : piece, row);
+        }
+}
+
+void kv_ring_put(const struct kv *c, int seq, struct buf *out) {
+    const struct kv_ring_shape *s = &c->ring_shape;
+    const struct kv_ring *r = &c->state_of[seq].ring;
+    bool current = c->state_of[seq].index == c->seq[seq].n_tokens; /* or it is another conversation's */
+    uint64_t back = s->reach - 1, next = current ? r->next : 0, first = next > back ? next - back : 0;
+    buf_add(out, &next, sizeof next);
+    for (uint64_t w = first > r->lo ? first : r->lo; w < next; w++) {
+        uint64_t index = *index_at(c, r, w);
+        buf_add(out, &index, sizeof index);
+        if (buf_reserve(out, s->cell_bytes)) return;
+        copy_rows(c, r, w, (uint8_t *)out->data + out->len, true);
+        out->len += s->cell_bytes;
+    }
+}
+
+static int take_tokens(const struct kv *c, const uint8_t *at, uint64_t n, uint64_t next, size_t n_tokens, struct kv_ring *out, struct err *e) {
+    uint64_t index, least = 0;
+    out->next = next;
+    out->lo = next - n;
+    for (uint64_t w = out->lo; w < next; w++, at += sizeof index + c->ring_shape.cell_bytes) {
+        memcpy(&index, at, sizeof index);
+        if (index < least || index >= n_tokens) return err_set(e, ERR_FILE, "token %llu of a ring is out of order", (unsigned long long)index);
+        least = index + 1;
+        *index_at(c, out, w) = index;
+        copy_rows(c, out, w, (uint8_t *)(uintptr_t)at + sizeof index, false);
+    }
+    return 0;
+}
+
+int kv_ring_take(const struct kv *c, const uint8_t *data, uint64_t n, size_t n_tokens, struct kv_ring *out, struct err *e) {
+    const struct kv_ring_shape *s = &c->ring_shape;
+    uint64_t next, item = sizeof(uint64_t) + s->cell_bytes;
+    *out = (struct kv_ring){0};
+    if (!s->n_cells) return n ? err_set(e, ERR_FILE, "it has window rings, and this model has none") : 0;
+    if (n < sizeof next || (n - sizeof next) % item || (n - sizeof next) / item >= s->n_cells)
+        return err_set(e, ERR_FILE, "its rings take %llu bytes, expected a multiple of %llu", (unsigned long long)n, (unsigned long long)item);
+    memcpy(&next, data, sizeof next);
+    uint64_t there = (n - sizeof next) / item, back = s->reach - 1;
+    if (next > ((uint64_t)1 << 48) || there != (next < back ? next : back))
+        return err_set(e, ERR_FILE, "a ring of %llu tokens holds %llu, expected %llu", (unsigned long long)next, (unsigned long long)there, (unsigned long long)back);
+    int rc = 0;
+    uint32_t blocks = kv_blocks(next < s->n_cells ? next : s->n_cells);
+    if (open_ring(s, out) || kv_arena_commit(&out->arena, blocks)) rc = err_set(e, ERR_MEMORY, "no memory for a ring of %u cells", s->n_cells);
+    if (!rc) rc = take_tokens(c, data + sizeof next, there, next, n_tokens, out, e);
+    if (rc) kv_ring_free(out);
+    return rc;
+}
+
+uint64_t kv_ring_bytes(const struct kv *c) {
+    uint64_t n = 0;
+    for (int s = 0; s < KV_MAX_SEQS && c->ring_shape.n_cells; s++) n += c->state_of[s].ring.arena.committed_bytes;
+    return n;
+}

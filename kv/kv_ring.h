@@ -1,0 +1,68 @@
+/* kv_ring: the keys and values of layers with a sliding window. Such a layer needs no cell for what no row sees any more: each sequence has a
+ * ring of as many cells as the window and one micro-batch have, in whole blocks, in an arena of its own. It starts with one block, grows to its cap
+ * without moving anything, and then wraps.
+ *
+ * Tokens enter in the order in which they are computed: number w (from 0) lies in cell w modulo the ring's cells. What a row sees is the last of them
+ * that are still live, so a token that left by a shift is passed over, and one that the ring has overwritten is out of the window
+ * anyway. A ring goes back by as much as it has not overwritten; beyond that it needs a checkpoint (kv_state.h). Owner thread only, but for kv_write. */
+#ifndef KV_KV_RING_H
+#define KV_KV_RING_H
+
+#include "config/buf.h"
+#include "kv/kv.h"
+#include "kv/kv_arena.h"
+
+/* Of all rings of a cache. */
+struct kv_ring_shape {
+    uint32_t n_cells;   /* of a full ring; 0: there are none */
+    uint32_t reach;     /* cells that a row can see at most, itself among them */
+    size_t block_bytes, cell_bytes;
+    struct kv_span *span; /* [n_cells] of a view */
+    int64_t *offset;      /* [n_cells] */
+};
+
+struct kv_ring {
+    struct kv_arena arena;
+    size_t *index;     /* [n_cells] token index of what a cell holds; NULL: nothing was computed yet */
+    uint64_t next, lo; /* tokens [lo, next) are there */
+};
+
+/* What a ring held, with all its bytes. */
+struct kv_ring_copy {
+    uint8_t *bytes;
+    size_t *index;
+    uint64_t next, lo;
+};
+
+int kv_ring_open(struct kv *c, struct err *e); /* sizes, from the configuration. ERR_USAGE, ERR_MEMORY */
+void kv_ring_close(struct kv *c);              /* what kv_ring_open made; rings are freed one by one */
+void kv_ring_free(struct kv_ring *r);
+
+/* Memory for n more tokens. ERR_MEMORY; ERR_USAGE: more than a micro-batch may have. */
+int kv_ring_reserve(struct kv *c, int seq, uint64_t n, struct err *e);
+void kv_ring_forget(struct kv_ring *r);
+/* n tokens are about to be written: what they overwrite is not there any more. */
+void kv_ring_begin(struct kv *c, int seq, uint32_t n);
+/* They have been: tokens [index, index + n). */
+void kv_ring_advance(struct kv *c, int seq, size_t index, uint32_t n);
+/* First byte of the layer in the block that token number i of the batch lies in, and its cell there. */
+uint8_t *kv_ring_place(const struct kv *c, const struct kv_batch *b, uint32_t i, uint32_t *cell);
+
+/* Whether what a row at the token index sees is there, and going back there. */
+bool kv_ring_can(const struct kv *c, int seq, size_t index);
+void kv_ring_rewind(struct kv *c, int seq, size_t index);
+
+/* The copy's memory is used again. 0 or -1. */
+int kv_ring_store(const struct kv *c, int seq, struct kv_ring_copy *to);
+void kv_ring_restore(struct kv *c, int seq, const struct kv_ring_copy *from);
+void kv_ring_copy_free(struct kv_ring_copy *p);
+int kv_ring_clone(const struct kv *c, const struct kv_ring *from, struct kv_ring *out); /* 0 or -1 */
+
+/* Appends what a snapshot says of it (its section RING): uint64 next, then for each of the last tokens of the window its index and its rows. */
+void kv_ring_put(const struct kv *c, int seq, struct buf *out);
+/* The other way. ERR_FILE, with nothing in out. */
+int kv_ring_take(const struct kv *c, const uint8_t *data, uint64_t n, size_t n_tokens, struct kv_ring *out, struct err *e);
+
+uint64_t kv_ring_bytes(const struct kv *c); /* committed, of all */
+
+#endif

@@ -1,0 +1,396 @@
+/* Tests of kv/kv_ring and of layers that share cells or have none. What a ring shows is compared with what the same tokens' cells in the linear cache
+ * show, cut by the window. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "kv/kv_slot.h"
+#include "tests/support_kv.h"
+
+enum { RING_LAYER = KVT_LAYERS, UBATCH = 40 };
+
+static struct kv_config config(uint32_t bound, enum kv_window kind, uint32_t window) {
+    struct kv_config g = kvt_config(bound, "f32");
+    g.n_window_layers = 2;
+    g.window = kind;
+    g.n_window = window;
+    g.n_ubatch = UBATCH;
+    return g;
+}
+
+static struct kv *open_with(uint32_t bound, enum kv_window kind, uint32_t window) {
+    struct kv_config g = config(bound, kind, window);
+    return kvt_open(&g);
+}
+
+static void append(struct kv *c, int seq, int32_t from, int n) {
+    for (int i = 0; i < n; i++) assert_int_equal(kvt_append(c, seq, from + i, NULL), 0);
+}
+
+/* ---- comparing ----------------------------------------------------------------------------------------------- */
+
+struct cell {
+    int64_t pos, stored;
+    const uint8_t *block;
+    uint32_t at; /* cell in the block */
+};
+
+static size_t flatten(const struct kv_view *v, struct cell *out) {
+    size_t n = 0;
+    for (size_t i = 0; i < v->n_spans; i++) {
+        const struct kv_span *s = &v->span[i];
+        assert_true(s->first + s->n <= KV_BLOCK && s->rot < v->n_offsets);
+        for (uint32_t k = 0; k < s->n; k++) out[n++] = (struct cell){s->pos + k, s->pos + k - v->offset[s->rot], s->block, s->first + k};
+    }
+    assert_int_equal(n, v->n_cells);
+    return n;
+}
+
+static bool sees(const struct kv_config *g, int64_t row, int64_t pos) {
+    switch (g->window) {
+    case KV_WINDOW_STANDARD: return row - pos < (int64_t)g->n_window;
+    case KV_WINDOW_CHUNKED: return row / g->n_window == pos / g->n_window;
+    case KV_WINDOW_SYMMETRIC: return row - pos <= (int64_t)(g->n_window / 2);
+    default: return true;
+    }
+}
+
+static void check_rows(struct kv *c, const struct cell *a, int32_t token) {
+    const struct kv_layout *l = kv_get_layout(c);
+    float want[KVT_ROW], got[KVT_DIM];
+    for (uint32_t layer = 0; layer < 2; layer++)
+        for (int value = 0; value < 2; value++) {
+            kvt_row(token, a->stored, RING_LAYER + layer, value, want);
+            const uint8_t *at = a->block + layer * l->layer_bytes + (value ? l->v_base : 0) + a->at * (value ? l->v_row_bytes : l->k_row_bytes);
+            for (uint32_t h = 0; h < KVT_HEADS; h++, at += value ? l->v_head_bytes : l->k_head_bytes) {
+                l->type_k->to_f32(at, got, KVT_DIM);
+                assert_memory_equal(got, want + h * KVT_DIM, sizeof got);
+            }
+        }
+}
+
+/* For one more token: the ring shows the cells of the linear view that the window lets it see, as long as no more tokens were computed since
+ * than the window holds (some of those may have left), with the rows of their tokens. */
+static void check(struct kv *c, int seq) {
+    static struct cell all[4096], ring[4096];
+    const struct kv_seq *s = &c->seq[seq];
+    const struct kv_ring *r = &c->state_of[seq].ring;
+    struct kv_batch b;
+    struct kv_view v, w;
+    int32_t token = 77;
+    kvt_check(c, seq);
+    assert_int_equal(kv_begin(c, seq, &token, 1, SIZE_MAX, &b, NULL), 0);
+    kv_get_view(c, &b, &v);
+    size_t n_all = flatten(&v, all), at = 0;
+    kv_get_window_view(c, &b, &w);
+    size_t n_ring = flatten(&w, ring), i = 0;
+    for (size_t run = 0; run < s->n_runs; run++)
+        for (uint32_t k = 0; k < s->run[run].n; k++, i++) {
+            size_t index = s->run[run].index + k;
+            uint64_t number = r->lo;
+            while (number < r->next && r->index[number % c->ring_shape.n_cells] != index) number++;
+            bool recent = number < r->next && r->next - number < c->ring_shape.reach;
+            if (!recent || !sees(&c->config, b.pos, all[i].pos)) continue;
+            assert_true(at < n_ring);
+            assert_int_equal(ring[at].pos, all[i].pos);
+            assert_int_equal(ring[at].stored, all[i].stored);
+            check_rows(c, &ring[at], s->token[index]);
+            at++;
+        }
+    assert_int_equal(i + 1, n_all);
+    assert_int_equal(at + 1, n_ring);
+    assert_int_equal(ring[at].pos, b.pos);
+    if (!s->n_left && c->config.window == KV_WINDOW_STANDARD) assert_int_equal(n_ring, n_all < c->config.n_window ? n_all : c->config.n_window);
+    kv_abandon(c, &b);
+}
+
+/* ---- rings --------------------------------------------------------------------------------------------------- */
+
+static void a_ring_shows_what_a_linear_cache_shows_of_the_window(void **state) {
+    (void)state;
+    static const struct { enum kv_window kind; uint32_t n; } row[] = {
+        {KV_WINDOW_STANDARD, 1}, {KV_WINDOW_STANDARD, 2}, {KV_WINDOW_STANDARD, 100}, {KV_WINDOW_STANDARD, 216}, {KV_WINDOW_STANDARD, 217},
+        {KV_WINDOW_STANDARD, 256}, {KV_WINDOW_STANDARD, 257}, {KV_WINDOW_CHUNKED, 64}, {KV_WINDOW_SYMMETRIC, 101}};
+    for (size_t i = 0; i < sizeof row / sizeof *row; i++) {
+        struct kv *c = open_with(2000, row[i].kind, row[i].n);
+        uint32_t cells = c->ring_shape.n_cells;
+        for (uint32_t n = 0; n < 1200; n++) {
+            bool edge = n % cells <= 1 || n % cells == cells - 1 || (n + 2 > row[i].n && n < row[i].n + 2) || n % KV_BLOCK <= 1 || n % 61 == 0;
+            if (edge) check(c, 0);
+            append(c, 0, (int32_t)n, 1);
+        }
+        kv_close(c);
+    }
+}
+
+static void a_ring_starts_with_a_block_grows_to_its_cap_and_wraps(void **state) {
+    (void)state;
+    struct kv *c = open_with(3000, KV_WINDOW_STANDARD, 600);
+    struct kv_stats s;
+    uint32_t caps[] = {256, 512, 768, 768};
+    assert_int_equal(c->ring_shape.n_cells, 768); /* 600 and 40 in whole blocks */
+    for (int i = 0; i < 4; i++) {
+        append(c, 0, i * 256, 256);
+        kv_get_stats(c, &s);
+        assert_int_equal(c->state_of[0].ring.arena.n_blocks * KV_BLOCK, caps[i]);
+        assert_int_equal(s.ring_bytes, c->state_of[0].ring.arena.committed_bytes);
+    }
+    assert_int_equal(c->state_of[0].ring.arena.copied_bytes, 0);
+    check(c, 0);
+    kv_clear(c, false);
+    kv_get_stats(c, &s);
+    assert_int_equal(s.ring_bytes, 0);
+    append(c, 0, 5, 10);
+    check(c, 0);
+    kv_close(c);
+}
+
+static void batches_of_any_size_fill_it_and_abandoned_ones_leave_what_is_seen(void **state) {
+    (void)state;
+    struct kv *c = open_with(3000, KV_WINDOW_STANDARD, 200);
+    struct err e = {0};
+    static int32_t token[2500];
+    struct kv_batch b;
+    for (int i = 0; i < 2500; i++) token[i] = i;
+    for (uint32_t at = 0, n = 1; at + n <= 2500; at += n, n = n % UBATCH + 1) {
+        assert_int_equal(kv_begin(c, 0, token, UBATCH, SIZE_MAX, &b, NULL), 0);
+        float junk[KVT_ROW] = {9, 9, 9};
+        for (uint32_t i = 0; i < UBATCH; i++) kv_write(c, &b, RING_LAYER, i, i + 1, junk, KVT_ROW, junk, KVT_ROW);
+        kv_abandon(c, &b);
+        assert_int_equal(kvt_feed(c, 0, token, at, n, NULL), 0);
+        check(c, 0);
+    }
+    assert_int_equal(kv_begin(c, 0, token, UBATCH + 1, SIZE_MAX, &b, &e), ERR_USAGE);
+    assert_non_null(strstr(e.text, "a micro-batch of 41 tokens is more than the 40 that rings have room for"));
+    check(c, 0);
+    kv_close(c);
+}
+
+static void it_goes_back_by_what_is_not_overwritten_and_else_to_a_checkpoint(void **state) {
+    (void)state;
+    struct kv *c = open_with(3000, KV_WINDOW_STANDARD, 200); /* 256 cells */
+    append(c, 0, 0, 1000);
+    assert_int_equal(kv_resume_point(c, 0, 990), 990); /* 744 to 999 are there */
+    assert_int_equal(kv_resume_point(c, 0, 943), 943);
+    assert_int_equal(kv_resume_point(c, 0, 942), 0);
+    assert_true(kv_seq_rm(c, 0, 960, -1));
+    check(c, 0);
+    assert_false(kv_seq_rm(c, 0, 900, -1));
+    assert_int_equal(kv_seq_pos_max(c, 0), 959);
+    check(c, 0);
+    assert_int_equal(kv_checkpoint(c, 0, NULL), 0);
+    append(c, 0, 5000, 700);
+    assert_int_equal(kv_resume_point(c, 0, 1300), 960);
+    assert_true(kv_seq_rm(c, 0, 960, -1));
+    check(c, 0);
+    append(c, 0, 7000, 300);
+    check(c, 0);
+    kv_close(c);
+}
+
+static void prompts_are_replayed_from_where_the_ring_can_go_on(void **state) {
+    (void)state;
+    struct kv *c = open_with(2000, KV_WINDOW_STANDARD, 100);
+    static int32_t token[900];
+    struct kv_plan plan;
+    for (int i = 0; i < 900; i++) token[i] = i;
+    for (size_t n = 1, at; n <= 900; n += 89) {
+        struct kv_prompt p = {.token = token, .n_tokens = n};
+        assert_int_equal(kv_sync(c, 0, &p, &plan, NULL), 0);
+        at = plan.todo[0].first;
+        for (size_t i = at; i < n; i += UBATCH) assert_int_equal(kvt_feed(c, 0, token, i, (uint32_t)(n - i < UBATCH ? n - i : UBATCH), NULL), 0);
+        check(c, 0);
+        if (n == 357) assert_int_equal(kv_checkpoint(c, 0, NULL), 0);
+    }
+    token[500] = 7;
+    struct kv_prompt p = {.token = token, .n_tokens = 890};
+    assert_int_equal(kv_sync(c, 0, &p, &plan, NULL), 0);
+    assert_int_equal(plan.todo[0].first, 357);
+    check(c, 0);
+    kv_close(c);
+}
+
+static void at_the_bound_what_left_is_passed_over(void **state) {
+    (void)state;
+    static const enum kv_evict modes[] = {KV_EVICT_SHIFT, KV_EVICT_SLIDE};
+    for (int m = 0; m < 2; m++) {
+        struct kv_config g = config(300, KV_WINDOW_STANDARD, 120);
+        g.evict = modes[m];
+        g.keep = 8;
+        struct kv *c = kvt_open(&g);
+        for (int i = 0; i < 1500; i++) {
+            append(c, 0, i, 1);
+            if (i % 13 == 0 || i > 290) check(c, 0);
+        }
+        assert_true(c->seq[0].n_left > 0);
+        kv_close(c);
+    }
+    struct kv *c = open_with(300, KV_WINDOW_CHUNKED, 64);
+    struct kv_stats s;
+    kv_get_stats(c, &s);
+    assert_int_equal(s.evict, KV_EVICT_RESEED); /* chunks do not shift */
+    kv_close(c);
+}
+
+static void a_copy_and_a_snapshot_have_the_ring(void **state) {
+    (void)state;
+    char path[] = "/tmp/kvetch-ring-XXXXXX";
+    struct kv_snapshot_info info = {.model_fingerprint = 1};
+    struct err e = {0};
+    int fd = mkstemp(path);
+    assert_true(fd >= 0);
+    close(fd);
+    struct kv *c = open_with(3000, KV_WINDOW_STANDARD, 300), *other = open_with(2000, KV_WINDOW_STANDARD, 300);
+    append(c, 0, 0, 1000); /* wrapped */
+    assert_int_equal(kv_seq_cp(c, 0, 1, 0, 10, NULL), ERR_USAGE);
+    assert_int_equal(kv_seq_cp(c, 0, 1, -1, -1, NULL), 0);
+    append(c, 0, 4000, 100);
+    check(c, 1);
+    append(c, 1, 8000, 500);
+    check(c, 1);
+    check(c, 0);
+    assert_int_equal(kv_save(c, 0, path, &info, NULL, &e), 0);
+    append(other, 0, 1, 77);
+    if (kv_load(other, 0, path, &info, NULL, &e)) fail_msg("%s", e.text);
+    check(other, 0);
+    append(other, 0, 100, 400);
+    check(other, 0);
+    assert_int_equal(kv_seq_add(other, 0, -1, -1, 5, &e), ERR_USAGE);
+    kv_close(other);
+    struct kv_config g = kvt_config(2000, "f32");
+    other = kvt_open(&g);
+    assert_int_equal(kv_load(other, 0, path, &info, NULL, &e), ERR_FILE);
+    assert_non_null(strstr(e.text, "it has window rings, and this model has none"));
+    kv_close(other);
+    other = open_with(2000, KV_WINDOW_STANDARD, 299);
+    assert_int_equal(kv_load(other, 0, path, &info, NULL, &e), ERR_FILE);
+    kv_close(other);
+    kv_close(c);
+    unlink(path);
+}
+
+/* ---- layers -------------------------------------------------------------------------------------------------- */
+
+/* Layers 0 and 3 have cells, 1 is in a ring, 2 shares layer 0's, 4 has none, 5 shares the ring. */
+static void layers_share_what_the_first_of_them_wrote_or_have_nothing(void **state) {
+    (void)state;
+    static const uint32_t layer[] = {0, 2, 0, 1, KV_NO_LAYER, 2};
+    struct kv_config g = kvt_config(1000, "f32");
+    struct err e = {0};
+    g.n_window_layers = 1;
+    g.window = KV_WINDOW_STANDARD;
+    g.n_window = 50;
+    g.layer = layer;
+    g.n_model_layers = 6;
+    struct kv *c = kvt_open(&g), *no;
+    bool ring;
+    assert_int_equal(kv_layer(c, 2, &ring), 0);
+    assert_false(ring);
+    assert_int_equal(kv_layer(c, 3, &ring), 1);
+    assert_int_equal(kv_layer(c, 5, &ring), 0);
+    assert_true(ring);
+    assert_true(kv_layer(c, 4, &ring) == KV_NO_LAYER);
+    append(c, 0, 0, 300);
+    struct kv_batch b;
+    struct kv_view v, w;
+    static struct cell all[1024], seen[1024];
+    int32_t token = 1;
+    assert_int_equal(kv_begin(c, 0, &token, 1, SIZE_MAX, &b, NULL), 0);
+    kv_get_view(c, &b, &v);
+    kv_get_window_view(c, &b, &w);
+    assert_int_equal(flatten(&v, all), 301);
+    assert_int_equal(flatten(&w, seen), 50);
+    const struct kv_layout *l = kv_get_layout(c);
+    for (int i = 0; i < 300; i++) {
+        float want[KVT_ROW], got[KVT_DIM];
+        static const uint32_t written[] = {0, 3}; /* by layer 0, and by layer 3 */
+        for (uint32_t k = 0; k < 2; k++) {
+            kvt_row(i, all[i].stored, written[k], false, want);
+            l->type_k->to_f32(all[i].block + k * l->layer_bytes + all[i].at * l->k_row_bytes, got, KVT_DIM);
+            assert_memory_equal(got, want, sizeof got);
+        }
+        if (i < 251) continue;
+        kvt_row(i, all[i].stored, 1, false, want);
+        l->type_k->to_f32(seen[i - 251].block + seen[i - 251].at * l->k_row_bytes, got, KVT_DIM);
+        assert_memory_equal(got, want, sizeof got);
+    }
+    kv_abandon(c, &b);
+    kv_close(c);
+    static const uint32_t wrong[] = {0, 3};
+    g.layer = wrong;
+    g.n_model_layers = 2;
+    assert_int_equal(kv_open(&no, &g, &e), ERR_USAGE);
+    assert_non_null(strstr(e.text, "layer 1 is number 3 of a cache that has 3"));
+}
+
+/* ---- at random ----------------------------------------------------------------------------------------------- */
+
+static uint64_t random_state = 5;
+static uint32_t draw(uint32_t n) {
+    random_state = random_state * 6364136223846793005u + 1442695040888963407u;
+    return (uint32_t)((random_state >> 33) % n);
+}
+
+/* Rings and states together or rings alone; replies, cuts anywhere and in the middle, checkpoints, copies. */
+static void at_random_the_ring_shows_what_is_live(void **state) {
+    (void)state;
+    int rounds = getenv("KVETCH_SOAK") ? 100000 : 1500;
+    for (int with_state = 0; with_state < 2; with_state++) {
+        struct kv_config g = config(700, KV_WINDOW_STANDARD, 90);
+        g.state_bytes = with_state ? 16 : 0;
+        struct kv *c = kvt_open(&g);
+        for (int i = 0; i < rounds; i++) {
+            int s = (int)draw(3), other = (int)draw(3);
+            int64_t end = kv_seq_pos_max(c, s) + 1, at = end ? (int64_t)draw((uint32_t)end) : 0;
+            switch (draw(6)) {
+            case 0:
+            case 1: {
+                int32_t token[UBATCH];
+                uint32_t n = 1 + draw(UBATCH);
+                const int32_t *all;
+                for (uint32_t k = 0; k < n; k++) token[k] = (int32_t)draw(50);
+                size_t index = kv_tokens(c, s, &all);
+                if (draw(2))
+                    for (uint32_t k = 0; k < n; k++) assert_int_equal(kvt_append(c, s, token[k], NULL), 0);
+                else if (index + n < 650)
+                    assert_int_equal(kvt_feed(c, s, token - index, index, n, NULL), 0);
+                break;
+            }
+            case 2: assert_int_equal(kv_checkpoint(c, s, NULL), 0); break;
+            case 3: kv_seq_rm(c, s, draw(2) ? at : end - (int64_t)draw(60), -1); break;
+            case 4: kv_seq_rm(c, s, at, at + (int64_t)draw(9)); break;
+            default:
+                if (draw(3) == 0 && s != other) {
+                    struct err e = {0};
+                    int rc = kv_seq_cp(c, s, other, -1, -1, &e);
+                    if (rc && !strstr(e.text, "two positions")) fail_msg("%s", e.text);
+                } else if (draw(9) == 0) {
+                    assert_true(kv_seq_rm(c, s, -1, -1));
+                }
+            }
+            for (int k = 0; k < 3; k++) check(c, k);
+        }
+        kv_close(c);
+    }
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_ring_shows_what_a_linear_cache_shows_of_the_window),
+        cmocka_unit_test(a_ring_starts_with_a_block_grows_to_its_cap_and_wraps),
+        cmocka_unit_test(batches_of_any_size_fill_it_and_abandoned_ones_leave_what_is_seen),
+        cmocka_unit_test(it_goes_back_by_what_is_not_overwritten_and_else_to_a_checkpoint),
+        cmocka_unit_test(prompts_are_replayed_from_where_the_ring_can_go_on),
+        cmocka_unit_test(at_the_bound_what_left_is_passed_over),
+        cmocka_unit_test(a_copy_and_a_snapshot_have_the_ring),
+        cmocka_unit_test(layers_share_what_the_first_of_them_wrote_or_have_nothing),
+        cmocka_unit_test(at_random_the_ring_shows_what_is_live),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
