@@ -60,13 +60,13 @@ static int open_ring(const struct kv_ring_shape *s, struct kv_ring *r) {
     return -1;
 }
 
-int kv_ring_reserve(struct kv *c, int seq, uint64_t n, struct err *e) {
+int kv_ring_reserve(struct kv *c, int seq, uint64_t ahead, uint32_t n, struct err *e) {
     const struct kv_ring_shape *s = &c->ring_shape;
     struct kv_ring *r = &c->state_of[seq].ring;
     if (!s->n_cells) return 0;
-    if (n > ubatch(c)) return err_set(e, ERR_USAGE, "a micro-batch of %llu tokens is more than the %u that rings have room for", (unsigned long long)n, ubatch(c));
+    if (n > ubatch(c)) return err_set(e, ERR_USAGE, "a micro-batch of %u tokens is more than the %u that rings have room for", n, ubatch(c));
     if (open_ring(s, r)) return err_set(e, ERR_MEMORY, "no memory for a ring of %u cells", s->n_cells);
-    uint64_t cells = r->next + n < s->n_cells ? r->next + n : s->n_cells;
+    uint64_t end = r->next + ahead + n, cells = end < s->n_cells ? end : s->n_cells;
     uint32_t blocks = kv_blocks(cells);
     if (blocks <= r->arena.n_blocks) return 0;
     uint64_t more = (uint64_t)(blocks - r->arena.n_blocks) * s->block_bytes;

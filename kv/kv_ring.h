@@ -38,8 +38,8 @@ int kv_ring_open(struct kv *c, struct err *e); /* sizes, from the configuration.
 void kv_ring_close(struct kv *c);              /* what kv_ring_open made; rings are freed one by one */
 void kv_ring_free(struct kv_ring *r);
 
-/* Memory for n more tokens. ERR_MEMORY; ERR_USAGE: more than a micro-batch may have. */
-int kv_ring_reserve(struct kv *c, int seq, uint64_t n, struct err *e);
+/* Memory for a micro-batch of n tokens behind `ahead` others that are prepared. ERR_MEMORY; ERR_USAGE: more than a micro-batch may have. */
+int kv_ring_reserve(struct kv *c, int seq, uint64_t ahead, uint32_t n, struct err *e);
 void kv_ring_forget(struct kv_ring *r);
 /* n tokens are about to be written: what they overwrite is not there any more. */
 void kv_ring_begin(struct kv *c, int seq, uint32_t n);

@@ -130,6 +130,13 @@ static void mark(struct kv *c, size_t from, size_t to, bool own) {
     }
 }
 
+/* Tokens of the slots before slot i that are of its sequence. */
+static uint64_t tokens_ahead(const struct kv_running *r, size_t i) {
+    uint64_t n = 0;
+    for (size_t k = 0; k < i; k++) n += r->slot[k].seq == r->slot[i].seq ? r->slot[k].n : 0;
+    return n;
+}
+
 /* Takes cells for all slots; those of one are no longer free for the next. */
 static int place_all(struct kv *c, bool contiguous, struct err *e) {
     struct kv_running *r = &c->running;
@@ -147,7 +154,7 @@ static int place_all(struct kv *c, bool contiguous, struct err *e) {
         size_t end = z->index + z->n;
         if (kv_seq_reserve(&c->seq[z->seq], c->cells.n, end > c->cells.n ? end : c->cells.n))
             rc = err_set(e, ERR_MEMORY, "no memory to remember %zu tokens", end);
-        if (!rc && kv_has_states(c)) rc = kv_state_reserve(c, z->seq, z->n, e);
+        if (!rc && kv_has_states(c)) rc = kv_state_reserve(c, z->seq, tokens_ahead(r, i), z->n, e);
     }
     mark(c, 0, placed, false);
     if (rc) {

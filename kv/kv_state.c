@@ -32,13 +32,13 @@ static void forget(const struct kv *c, struct kv_state *s) {
     if (s->bytes[s->now]) memset(s->bytes[s->now], 0, c->config.state_bytes);
 }
 
-int kv_state_reserve(struct kv *c, int seq, uint64_t n, struct err *e) {
+int kv_state_reserve(struct kv *c, int seq, uint64_t ahead, uint32_t n, struct err *e) {
     struct kv_state *s = &c->state_of[seq];
     for (int i = 0; i < 2 && has_states(c); i++)
         if (!s->bytes[i] && !(s->bytes[i] = calloc(1, c->config.state_bytes)))
             return err_set(e, ERR_MEMORY, "no memory for a state of %llu bytes", (unsigned long long)c->config.state_bytes);
     if (!is_current(c, seq)) kv_ring_forget(&s->ring);
-    return kv_ring_reserve(c, seq, n, e);
+    return kv_ring_reserve(c, seq, ahead, n, e);
 }
 
 void kv_state_begin(struct kv *c, int seq, uint32_t n) {

@@ -27,8 +27,8 @@ struct kv_state {
 };
 
 void kv_state_free(struct kv_state *s);
-/* Buffers for n tokens of a sequence that are about to be computed. ERR_MEMORY, ERR_USAGE (kv_ring_reserve). */
-int kv_state_reserve(struct kv *c, int seq, uint64_t n, struct err *e);
+/* Buffers for a micro-batch that is about to be computed, as kv_ring_reserve. ERR_MEMORY, ERR_USAGE. */
+int kv_state_reserve(struct kv *c, int seq, uint64_t ahead, uint32_t n, struct err *e);
 /* A batch of n tokens is on its way; it has been computed, and what it wrote holds, tokens [index, index + n). */
 void kv_state_begin(struct kv *c, int seq, uint32_t n);
 void kv_state_advance(struct kv *c, int seq, size_t index, uint32_t n);

@@ -172,6 +172,32 @@ static void batches_of_any_size_fill_it_and_abandoned_ones_leave_what_is_seen(vo
     kv_close(c);
 }
 
+/* Thirty micro-batches at once, 1200 tokens: the ring has all its blocks before the first of them is written. */
+static void micro_batches_that_were_prepared_together_all_find_room(void **state) {
+    (void)state;
+    struct kv *c = open_with(3000, KV_WINDOW_STANDARD, 600);
+    struct kv_ubatch u[30];
+    struct kv_batch b;
+    static int32_t token[30 * UBATCH];
+    float row[KVT_ROW];
+    for (int i = 0; i < 30; i++) u[i] = (struct kv_ubatch){0, token + i * UBATCH, UBATCH, SIZE_MAX};
+    assert_int_equal(kv_prepare(c, u, 30, false, NULL), 0);
+    assert_int_equal(c->state_of[0].ring.arena.n_blocks, 3);
+    for (int k = 0; k < 30; k++) {
+        assert_true(kv_slot_next(c, &b));
+        for (uint32_t layer = 0; layer < c->n_places; layer++)
+            for (uint32_t i = 0; i < b.n; i++) {
+                float v[KVT_ROW];
+                kvt_row(0, b.pos + i, layer, false, row);
+                kvt_row(0, b.pos + i, layer, true, v);
+                kv_write(c, &b, layer, i, i + 1, row, KVT_ROW, v, KVT_ROW);
+            }
+        kv_finish(c, &b);
+    }
+    check(c, 0);
+    kv_close(c);
+}
+
 static void it_goes_back_by_what_is_not_overwritten_and_else_to_a_checkpoint(void **state) {
     (void)state;
     struct kv *c = open_with(3000, KV_WINDOW_STANDARD, 200); /* 256 cells */
@@ -385,6 +411,7 @@ int main(void) {
         cmocka_unit_test(a_ring_shows_what_a_linear_cache_shows_of_the_window),
         cmocka_unit_test(a_ring_starts_with_a_block_grows_to_its_cap_and_wraps),
         cmocka_unit_test(batches_of_any_size_fill_it_and_abandoned_ones_leave_what_is_seen),
+        cmocka_unit_test(micro_batches_that_were_prepared_together_all_find_room),
         cmocka_unit_test(it_goes_back_by_what_is_not_overwritten_and_else_to_a_checkpoint),
         cmocka_unit_test(prompts_are_replayed_from_where_the_ring_can_go_on),
         cmocka_unit_test(at_the_bound_what_left_is_passed_over),
