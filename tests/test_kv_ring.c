@@ -12,6 +12,7 @@
 
 #include "kv/kv_slot.h"
 #include "tests/support_kv.h"
+#include "tests/support_snapshot.h"
 
 enum { RING_LAYER = KVT_LAYERS, UBATCH = 40 };
 
@@ -301,6 +302,46 @@ static void a_copy_and_a_snapshot_have_the_ring(void **state) {
     unlink(path);
 }
 
+/* Every byte changed, every length: what is live stays. */
+static void a_damaged_ring_or_state_is_refused_and_changes_nothing(void **state) {
+    (void)state;
+    struct kv_config g = config(700, KV_WINDOW_STANDARD, 30);
+    g.state_bytes = 24;
+    struct kv *c = kvt_open(&g), *other = kvt_open(&g);
+    char folder[] = "/tmp/kvetch-ring-XXXXXX", whole[64], broken[64];
+    size_t n;
+    assert_non_null(mkdtemp(folder));
+    snprintf(whole, sizeof whole, "%s/whole", folder);
+    snprintf(broken, sizeof broken, "%s/broken", folder);
+    append(c, 0, 0, 60);
+    assert_int_equal(kv_checkpoint(c, 0, NULL), 0);
+    append(c, 0, 60, 5);
+    append(other, 0, 900, 40);
+    kvs_save(c, 0, whole);
+    uint8_t *file = kvs_read(whole, &n);
+    for (size_t at = 0; at < n; at++) {
+        struct err e = {0};
+        file[at] ^= 0x41;
+        kvs_write(broken, file, n);
+        assert_int_equal(kvs_load(other, 0, broken, &e), ERR_FILE);
+        assert_true(*e.text);
+        file[at] ^= 0x41;
+        if (at % 8) continue;
+        kvs_write(broken, file, at);
+        assert_int_equal(kvs_load(other, 0, broken, &e), ERR_FILE);
+        if (at % 512 == 0) check(other, 0);
+    }
+    check(other, 0);
+    assert_int_equal(kvs_load(other, 0, whole, NULL), 0);
+    check(other, 0);
+    free(file);
+    kv_close(c);
+    kv_close(other);
+    unlink(whole);
+    unlink(broken);
+    rmdir(folder);
+}
+
 /* ---- layers -------------------------------------------------------------------------------------------------- */
 
 /* Layers 0 and 3 have cells, 1 is in a ring, 2 shares layer 0's, 4 has none, 5 shares the ring. */
@@ -416,6 +457,7 @@ int main(void) {
         cmocka_unit_test(prompts_are_replayed_from_where_the_ring_can_go_on),
         cmocka_unit_test(at_the_bound_what_left_is_passed_over),
         cmocka_unit_test(a_copy_and_a_snapshot_have_the_ring),
+        cmocka_unit_test(a_damaged_ring_or_state_is_refused_and_changes_nothing),
         cmocka_unit_test(layers_share_what_the_first_of_them_wrote_or_have_nothing),
         cmocka_unit_test(at_random_the_ring_shows_what_is_live),
     };
