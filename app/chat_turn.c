@@ -322,7 +322,7 @@ static void on_cache(struct chat *c, const struct kv_event *ev) {
     case KV_EVENT_REFUSED: chat_event(c, "cannot grow beyond %u cells: %s", ev->cells_before, ev->reason); break;
     case KV_EVENT_FORGET: chat_event(c, "another conversation's %u tokens are no longer held ready: %s", ev->evicted_tokens, ev->reason); break;
     case KV_EVENT_MODE: chat_event(c, "at the bound this model's context does %s", ev->reason); break;
-    case KV_EVENT_MEMORY: chat_event(c, "%s", ev->reason); break;
+    case KV_EVENT_MEMORY: chat_say(c, UI_NOTICE, "%s", ev->reason); break; /* too long for the bar, and it stays true */
     case KV_EVENT_EVICT:
         say_left(c, ev->evicted_turns, ev->evicted_tokens);
         break;
