@@ -86,7 +86,9 @@ static void check(struct kv *c, int seq) {
     struct kv_view v, w;
     int32_t token = 77;
     kvt_check(c, seq);
-    assert_int_equal(kv_begin(c, seq, &token, 1, SIZE_MAX, &b, NULL), 0);
+    int rc = kv_begin(c, seq, &token, 1, SIZE_MAX, &b, NULL);
+    if (rc == ERR_CONTEXT) return; /* the other sequences have all the cells */
+    assert_int_equal(rc, 0);
     kv_get_view(c, &b, &v);
     size_t n_all = flatten(&v, all), at = 0;
     kv_get_window_view(c, &b, &w);
@@ -423,10 +425,16 @@ static void at_random_the_ring_shows_what_is_live(void **state) {
                 const int32_t *all;
                 for (uint32_t k = 0; k < n; k++) token[k] = (int32_t)draw(50);
                 size_t index = kv_tokens(c, s, &all);
+                struct err e = {0};
+                int rc = 0;
                 if (draw(2))
-                    for (uint32_t k = 0; k < n; k++) assert_int_equal(kvt_append(c, s, token[k], NULL), 0);
+                    for (uint32_t k = 0; k < n && !rc; k++) rc = kvt_append(c, s, token[k], &e);
                 else if (index + n < 650)
-                    assert_int_equal(kvt_feed(c, s, token - index, index, n, NULL), 0);
+                    rc = kvt_feed(c, s, token - index, index, n, &e);
+                if (rc) { /* the others leave it too little */
+                    if (rc != ERR_CONTEXT) fail_msg("%s", e.text);
+                    kv_clear(c, false);
+                }
                 break;
             }
             case 2: assert_int_equal(kv_checkpoint(c, s, NULL), 0); break;
