@@ -142,7 +142,6 @@ int kv_open(struct kv **out, const struct kv_config *g, struct err *e) {
     if (g->state_bytes || (g->n_window_layers && g->window == KV_WINDOW_CHUNKED)) c->config.cannot_shift = true;
     if (kv_has_states(c)) c->config.prompt_bytes = 0;
     c->config.layer = NULL; /* borrowed */
-    kv_memory_choose(c);
     if (c->config.evict_free == 0) c->config.evict_free = 0.5;
     if (c->config.start > kv_bound_cells(c)) c->config.start = kv_bound_cells(c);
     c->cells.stream_blocks = g->streams ? kv_blocks(g->bound) : 0;
@@ -157,12 +156,13 @@ int kv_open(struct kv **out, const struct kv_config *g, struct err *e) {
     if (rc) goto out;
     c->budget = (struct kv_budget){
         .budget_bytes = g->budget_bytes, .weight_bytes = g->weight_bytes, .reserved = true, .root = ""};
+    kv_memory_open(c);
     kv_prompt_set_limit(c);
     if (open_arena(c)) {
         rc = err_set(e, ERR_MEMORY, "no address space holds a cache of %u cells of %zu bytes", g->bound, c->cell_bytes);
         goto out;
     }
-    rc = kv_growth_make(c, c->config.grow == KV_GROW_FIXED ? kv_bound_cells(c) : c->config.start, false, "opened", e);
+    rc = kv_growth_make(c, kv_grow_policy(c) == KV_GROW_FIXED ? kv_bound_cells(c) : c->config.start, false, "opened", e);
     if (!rc) rc = kv_set_evict(c, g->evict, e);
     if (!rc) kv_spare_open(c);
 out:
@@ -170,7 +170,7 @@ out:
         kv_close(c);
         return rc;
     }
-    kv_memory_create(c);
+    kv_stats_publish(c);
     *out = c;
     return 0;
 }

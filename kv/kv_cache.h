@@ -175,16 +175,21 @@ int kv_load_seq(struct kv *c, int seq, const char *path, const struct kv_snapsho
 void kv_stats_get(struct kv *c, struct kv_stats *s);
 
 /* kv_memory */
-/* Chooses the memory of a cache that is being opened, by its configuration, which the memory's flags may change. */
-void kv_memory_choose(struct kv *c);
-/* Lets it take over the cache that the default memory has opened. */
-void kv_memory_create(struct kv *c);
+/* Gives a cache that is being opened its memory, before anything is committed: what the memory cannot do governs that. */
+void kv_memory_open(struct kv *c);
 void kv_memory_destroy(struct kv *c);
 /* The plug-in has broken, as why says: the default memory goes on, with what the cache holds, or (break) with nothing in it. */
 void kv_memory_retire(struct kv *c, const char *call, const struct err *why);
 void kv_memory_break(struct kv *c, const char *call, const struct err *why);
-static inline bool kv_memory_can(const struct kv *c, uint32_t flag) {
-    return c->memory->flags & flag;
+static inline bool kv_memory_can(const struct kv *c, uint32_t flags) {
+    return (c->memory->flags & flags) == flags;
+}
+/* What was asked for, as far as the memory can do it. */
+static inline enum kv_grow kv_grow_policy(const struct kv *c) {
+    return kv_memory_can(c, KV_CAN_GROW) ? c->config.grow : KV_GROW_FIXED;
+}
+static inline bool kv_cannot_shift(const struct kv *c) {
+    return c->config.cannot_shift || !kv_memory_can(c, KV_CAN_SHIFT | KV_CAN_TRIM);
 }
 
 /* kv_growth */

@@ -120,7 +120,7 @@ void kv_stats_publish(struct kv *c) {
         .n_shrink = c->log.n_shrink,
         .evicted_tokens = c->log.evicted_tokens,
         .evicted_turns = c->log.evicted_turns,
-        .grow = c->config.grow,
+        .grow = kv_grow_policy(c),
         .evict = kv_evict_mode(c),
         .n_runs = (uint32_t)c->seq[0].n_runs,
         .n_offsets = count_offsets(&c->seq[0]),

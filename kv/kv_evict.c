@@ -167,7 +167,7 @@ int kv_set_evict(struct kv *c, enum kv_evict m, struct err *e) {
     int rc = kv_check_keep(m, c->config.bound, c->config.keep, e);
     if (rc) return rc;
     c->config.evict = m;
-    if (modes[m].shifts && c->config.cannot_shift && !c->told_mode) {
+    if (modes[m].shifts && kv_cannot_shift(c) && !c->told_mode) {
         c->told_mode = true;
         kv_event_mode(c, m == KV_EVICT_SHIFT ? "reseed in place of shift" : "reseed in place of slide");
     }
@@ -176,7 +176,7 @@ int kv_set_evict(struct kv *c, enum kv_evict m, struct err *e) {
 }
 
 enum kv_evict kv_evict_mode(const struct kv *c) {
-    bool other = c->config.cannot_shift && modes[c->config.evict].shifts;
+    bool other = kv_cannot_shift(c) && modes[c->config.evict].shifts;
     return other ? KV_EVICT_RESEED : c->config.evict;
 }
 

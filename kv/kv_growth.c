@@ -57,11 +57,11 @@ const char *kv_grow_name(enum kv_grow g) {
 
 uint32_t kv_growth_target(const struct kv *c, uint32_t cells) {
     uint64_t need = kv_blocks(cells), bound = kv_blocks(kv_pool(c)), n = c->arena.n_blocks;
-    if (n == 0 && c->config.grow == KV_GROW_FIXED)
+    if (n == 0 && kv_grow_policy(c) == KV_GROW_FIXED)
         n = bound;
     else if (n == 0)
         n = need;
-    while (n < need) n = policies[c->config.grow].next(c, n);
+    while (n < need) n = policies[kv_grow_policy(c)].next(c, n);
     return (uint32_t)(n < bound ? n : bound) * KV_BLOCK;
 }
 
@@ -195,7 +195,7 @@ void kv_growth_shrink(struct kv *c, uint32_t floor, const char *reason) {
     kv_spare_rest(c);
     uint32_t before = c->arena.n_blocks, keep = kv_blocks(kv_cells_end(&c->cells));
     uint64_t since = kv_now_us(), bytes_before = c->arena.committed_bytes;
-    if (!kv_memory_can(c, KV_CAN_SHRINK)) return;
+    if (!kv_memory_can(c, KV_CAN_GROW | KV_CAN_SHRINK)) return; /* what it could not take again is not given back */
     if (keep < floor) keep = floor;
     if (keep < 1) keep = 1;
     if (keep > before) keep = before;
@@ -212,7 +212,7 @@ void kv_growth_shrink(struct kv *c, uint32_t floor, const char *reason) {
 }
 
 void kv_growth_settle(struct kv *c, uint32_t soon, const char *reason) {
-    if (c->config.grow == KV_GROW_FIXED) return;
+    if (kv_grow_policy(c) == KV_GROW_FIXED) return;
     uint32_t used = kv_blocks((uint64_t)c->cells.used + soon), n = c->arena.n_blocks,
              start = kv_blocks(c->config.start);
     uint64_t now = kv_now_us();

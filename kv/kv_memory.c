@@ -103,36 +103,33 @@ static void refuse(struct kv *c, const struct err *why) {
     tell(c, "%s; the default memory is used", why->text);
 }
 
-void kv_memory_choose(struct kv *c) {
+/* The plug-in that was asked for, or NULL, of which an event tells. */
+static const struct kv_memory *load_plugin(struct kv *c) {
     struct err why = {0};
     const struct kv_memory *m = NULL;
     const char *path = c->config.plugin;
-    c->memory = memories[c->config.memory];
     c->config.plugin = NULL; /* borrowed */
-    if (!path) return;
+    if (!path) return NULL;
     if (kv_plugin_open(path, &m, &why))
         refuse(c, &why);
     else if (!m)
         tell(c, "%s: the plug-in leaves this cache to the default memory", path);
-    if (!m) return;
-    c->memory = m;
-    if (!kv_memory_can(c, KV_CAN_GROW)) c->config.grow = KV_GROW_FIXED;
-    if (!kv_memory_can(c, KV_CAN_SHIFT) || !kv_memory_can(c, KV_CAN_TRIM)) c->config.cannot_shift = true;
+    return m;
 }
 
-void kv_memory_create(struct kv *c) {
+void kv_memory_open(struct kv *c) {
     struct err e = {0}, why = {0};
-    const struct kv_memory *m = c->memory;
+    c->memory = memories[c->config.memory];
+    const struct kv_memory *m = load_plugin(c);
+    if (!m) return;
     if (!m->create(c, &c->config, &e)) {
-        c->created = m;
-        if (m != memories[c->config.memory]) tell(c, "the memory is %s", m->name);
+        c->memory = c->created = m;
+        tell(c, "the memory is %s", m->name);
     } else {
         err_set(&why, ERR_FAILED, "memory %s cannot be opened: %s", m->name, said(&e));
-        c->memory = &kv_memory_default;
         c->state = NULL;
         refuse(c, &why);
     }
-    kv_stats_publish(c);
 }
 
 void kv_memory_destroy(struct kv *c) {

@@ -19,9 +19,10 @@
 #define KV_MEMORY_SYMBOL "kvetch_memory"
 
 /* What a memory can do. Where a flag is missing the cache does without:
- * can_grow: all of the bound is committed at opening; can_shrink: nothing is given back; can_shift: shift and slide become
- * reseed, and kv_seq_add and kv_seq_div are refused; can_trim: where anything is cut, all is computed again from the first token (and shift and slide are reseed); exact_restore: kv_save is refused, and a
- * resumed conversation is read again. */
+ * can_grow: all of the bound is committed at opening and stays so, the bound cannot be raised above that, and there is no prompt cache;
+ * can_shrink: nothing is given back; can_shift: shift and slide become reseed, and kv_seq_add and kv_seq_div are refused; can_trim: where
+ * anything is cut, all is computed again from the first token, shift and slide are reseed, and there is no prompt cache; exact_restore:
+ * kv_save is refused, and a resumed conversation is read again. */
 #define KV_CAN_GROW 1u
 #define KV_CAN_SHRINK 2u
 #define KV_CAN_SHIFT 4u
@@ -50,7 +51,7 @@ struct kv_memory {
     const char *name;        /* for messages; static */
     uint32_t flags;          /* KV_CAN_..., KV_EXACT_RESTORE */
 
-    int (*create)(struct kv *c, const struct kv_config *g, struct err *e); /* the last part of kv_open; fails: never used, not destroyed */
+    int (*create)(struct kv *c, const struct kv_config *g, struct err *e); /* a part of kv_open, before memory is committed; fails: never used, not destroyed */
     void (*destroy)(struct kv *c);                                          /* the first part of kv_close */
 
     int (*place)(struct kv *c, int seq, const int32_t *token, uint32_t n, size_t first, struct kv_batch *b, struct err *e); /* kv_begin */

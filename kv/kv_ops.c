@@ -96,7 +96,7 @@ void kv_clear(struct kv *c, bool data) {
             kv_untouch(c, b);
         }
     c->hold = c->cut_from = 0;
-    kv_growth_shrink(c, kv_blocks(c->config.grow == KV_GROW_FIXED ? kv_bound_cells(c) : c->config.start), "cleared");
+    kv_growth_shrink(c, kv_blocks(kv_grow_policy(c) == KV_GROW_FIXED ? kv_bound_cells(c) : c->config.start), "cleared");
     kv_stats_publish(c);
 }
 
@@ -175,6 +175,10 @@ int kv_set_bound(struct kv *c, uint32_t bound, struct err *e) {
     uint32_t before = c->config.bound;
     c->config.bound = bound;
     uint32_t all = kv_blocks((uint64_t)kv_bound_cells(c) + c->parked_cells), blocks = kv_blocks(kv_bound_cells(c));
+    if (blocks > c->arena.n_blocks && !kv_memory_can(c, KV_CAN_GROW)) {
+        c->config.bound = before;
+        return err_set(e, ERR_USAGE, "memory %s cannot grow beyond %u cells", c->memory->name, c->cells.n);
+    }
     kv_spare_rest(c);
     if (all > c->arena.cap_blocks && kv_arena_reserve(&c->arena, all)) {
         c->config.bound = before;

@@ -292,6 +292,7 @@ void kv_prompt_set_limit(struct kv *c) {
     uint64_t cells = bytes / c->cell_bytes, most = g->bound < KV_MAX_CELLS ? KV_MAX_CELLS - g->bound : 0;
     if (g->prompt_tokens && cells > g->prompt_tokens) cells = g->prompt_tokens;
     if (g->streams) cells = 0; /* they share nothing, and each id is one's own */
+    if (!kv_memory_can(c, KV_CAN_GROW | KV_CAN_TRIM)) cells = 0; /* it grows beyond the bound, and lends beginnings */
     c->parked_cells = (uint32_t)(cells < most ? cells : most);
 }
 

@@ -34,6 +34,7 @@ static struct kv *open_with(const char *name, const char *fault, uint32_t bound)
     struct kv_config g = kvt_config(bound, "f32");
     g.plugin = path;
     g.keep = 4;
+    g.prompt_bytes = 1 << 16;
     if (fault) setenv("KVETCH_TEST_FAULT", fault, 1);
     struct kv *c = kvt_open(&g);
     unsetenv("KVETCH_TEST_FAULT");
@@ -114,8 +115,63 @@ static void what_a_memory_cannot_do_the_cache_does_without(void **state) {
     assert_int_equal(s.committed, 1000); /* all of the bound */
     assert_int_equal(s.evict, KV_EVICT_RESEED);
     assert_string_equal(s.memory, "broken");
+    assert_int_equal(kv_set_bound(c, 500, &e), 0);
+    kv_shrink(c);
+    kv_get_stats(c, &s);
+    assert_int_equal(s.committed, 500);
+    assert_int_equal(kv_set_bound(c, 1000, &e), 0); /* what was committed was not given back */
+    kv_get_stats(c, &s);
+    assert_int_equal(s.committed, 1000);
+    assert_int_equal(s.n_grow + s.n_shrink + s.parked_limit_bytes, 0);
+    assert_int_equal(kv_set_bound(c, 2000, &e), ERR_USAGE);
+    assert_non_null(strstr(e.text, "memory broken cannot grow beyond 1024 cells"));
     assert_int_equal(kv_save(c, 0, "/nowhere/x", &info, NULL, &e), ERR_USAGE);
     assert_non_null(strstr(e.text, "memory broken does not restore exactly what it holds"));
+    kv_close(c);
+}
+
+static void what_a_refused_one_cannot_do_changes_nothing(void **state) {
+    (void)state;
+    char *path = plugin("broken.so");
+    struct kv_config g = kvt_config(65536, "f32");
+    struct kv_event ev[4];
+    struct kv_stats s;
+    g.plugin = path;
+    g.budget_bytes = 4 << 20; /* too little for all of the bound */
+    g.prompt_bytes = 1 << 16;
+    setenv("KVETCH_TEST_FAULT", "fixed create", 1);
+    struct kv *c = kvt_open(&g);
+    unsetenv("KVETCH_TEST_FAULT");
+    free(path);
+    assert_non_null(strstr(told(c), "memory broken cannot be opened"));
+    assert_int_equal(kv_events(c, 0, ev, 4), 1); /* none of another mode */
+    kv_get_stats(c, &s);
+    assert_string_equal(s.memory, "default");
+    assert_int_equal(s.grow, KV_GROW_AUTO);
+    assert_int_equal(s.evict, KV_EVICT_SHIFT);
+    assert_int_equal(s.committed, KV_BLOCK);
+    assert_true(s.parked_limit_bytes > 0);
+    for (int i = 0; i < 300; i++) assert_int_equal(kvt_append(c, 0, i, NULL), 0);
+    kvt_check(c, 0);
+    kv_close(c);
+}
+
+static void what_one_that_was_let_go_could_not_do_the_cache_does_again(void **state) {
+    (void)state;
+    struct kv *c = open_with("broken.so", "fixed place", 2000);
+    struct kv_stats s;
+    struct err e = {0};
+    kv_get_stats(c, &s);
+    assert_int_equal(s.grow, KV_GROW_FIXED);
+    for (int i = 0; i < 9; i++) assert_int_equal(kvt_append(c, 0, i, &e), 0);
+    assert_int_equal(kvt_append(c, 0, 9, &e), ERR_FAILED);
+    kv_get_stats(c, &s);
+    assert_int_equal(s.grow, KV_GROW_AUTO);
+    assert_int_equal(s.evict, KV_EVICT_SHIFT);
+    for (int i = 0; i < 20; i++) assert_int_equal(kvt_append(c, 0, i, NULL), 0);
+    kv_clear(c, false); /* back to what an opening that grows has */
+    kv_get_stats(c, &s);
+    assert_int_equal(s.committed, KV_BLOCK);
     kv_close(c);
 }
 
@@ -172,6 +228,8 @@ int main(int argc, char **argv) {
         cmocka_unit_test(one_that_breaks_is_let_go_and_the_conversation_is_computed_again),
         cmocka_unit_test(one_that_chooses_what_it_must_not_is_let_go_and_the_mode_decides),
         cmocka_unit_test(what_a_memory_cannot_do_the_cache_does_without),
+        cmocka_unit_test(what_a_refused_one_cannot_do_changes_nothing),
+        cmocka_unit_test(what_one_that_was_let_go_could_not_do_the_cache_does_again),
         cmocka_unit_test(the_example_keeps_what_is_attended_to),
     };
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
