@@ -179,6 +179,7 @@ static void note_model(struct chat *c) {
 
 static void on_loaded(struct chat *c, const struct err *e) {
     struct err does_not_fit = {0};
+    struct buf warning = {0};
     c->load = 0;
     if (!e && opening_check_system(c->app, conversation(c), &does_not_fit)) e = &does_not_fit;
     if (e && c->is_opening) {
@@ -190,6 +191,9 @@ static void on_loaded(struct chat *c, const struct err *e) {
     c->is_opening = false;
     if (e) return;
     note_model(c);
+    opening_warn_bound(c->app, &warning);
+    if (warning.len) chat_say(c, UI_NOTICE, "%s", buf_text(&warning));
+    buf_free(&warning);
     chat_restore(c);
 }
 

@@ -110,6 +110,16 @@ int opening_resume(struct app *a, int64_t id, struct conversation **out, struct 
     return rc;
 }
 
+void opening_warn_bound(const struct app *a, struct buf *out) {
+    struct model *m = a->worker ? worker_model(a->worker) : NULL;
+    int64_t bound = settings_int(a->settings, SET_BOUND);
+    struct model_info info;
+    if (!m) return;
+    model_get_info(m, &info);
+    if (bound > info.n_ctx_train)
+        buf_printf(out, "the bound of %lld cells is beyond the %u tokens this model was trained for", (long long)bound, info.n_ctx_train);
+}
+
 int opening_check_system(struct app *a, const struct conversation *c, struct err *e) {
     struct session_options o;
     const struct store_message *system = conversation_message(c, 0);

@@ -30,4 +30,7 @@ int opening_resume(struct app *a, int64_t id, struct conversation **out, struct 
 /* Whether its system prompt fits the loaded model's context as the settings have it. See session_check_system. */
 int opening_check_system(struct app *a, const struct conversation *c, struct err *e);
 
+/* Appends a sentence where the settings' bound is more than what the loaded model was trained for; else nothing. */
+void opening_warn_bound(const struct app *a, struct buf *out);
+
 #endif

@@ -321,8 +321,10 @@ static int load(struct script *s, struct err *e) {
     struct model_info info;
     model_get_info(worker_model(s->app->worker), &info);
     s->fingerprint = info.fingerprint;
-    if (o.bound > info.n_ctx_train)
-        script_output_notice(&s->out, "the bound of %u cells is beyond the %u tokens this model was trained for", o.bound, info.n_ctx_train);
+    struct buf warning = {0};
+    opening_warn_bound(s->app, &warning);
+    if (warning.len) script_output_notice(&s->out, "%s", buf_text(&warning));
+    buf_free(&warning);
     return opening_check_system(s->app, s->slash.conversation, e);
 }
 

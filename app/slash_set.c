@@ -2,6 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "app/opening.h"
 #include "app/slash_do.h"
 
 /* What has to happen for a changed setting to hold, by its group or itself. */
@@ -57,14 +58,30 @@ static int change_model(struct slash *s, const char *command, const char *value,
     return rc;
 }
 
+/* A limit that the kept part does not fit is not set. */
+static int set_limit(struct slash *s, const char *command, const struct setting *d, const char *value, struct err *e) {
+    struct settings *all = s->app->settings;
+    bool again = settings_origin(all, d->id) == ORIGIN_COMMAND;
+    struct buf before = {0};
+    settings_print(all, d->id, &before);
+    int rc = settings_set(all, d->id, value, ORIGIN_COMMAND, command, e);
+    bool loaded = s->app->worker && worker_model(s->app->worker);
+    if (!rc && loaded && (rc = opening_check_system(s->app, s->conversation, e))) {
+        settings_unset(all, d->id, ORIGIN_COMMAND);
+        if (again) settings_set(all, d->id, buf_text(&before), ORIGIN_COMMAND, command, NULL);
+    }
+    buf_free(&before);
+    return rc ? rc : change_limit(s, d->id, e);
+}
+
 /* command: what the user wrote before the value, for messages. */
 static int change(struct slash *s, const char *command, const struct setting *d, const char *value, unsigned *todo, struct err *e) {
     enum effect effect = effect_of(d);
     if (effect == NOT_NOW) return err_set(e, ERR_USAGE, "%s cannot be changed in a conversation", d->key);
+    if (d->id == SET_EVICT || d->id == SET_BOUND) return set_limit(s, command, d, value, e);
     int rc = d->id == SET_MODEL ? change_model(s, command, value, e) : settings_set(s->app->settings, d->id, value, ORIGIN_COMMAND, command, e);
     if (!rc && effect == LOAD_AGAIN) *todo |= SLASH_LOAD;
     if (!rc && d->id == SET_THEME) *todo |= SLASH_THEME;
-    if (!rc && (d->id == SET_EVICT || d->id == SET_BOUND)) rc = change_limit(s, d->id, e);
     return rc;
 }
 
@@ -74,6 +91,9 @@ static int change_and_show(struct slash *s, const char *command, enum setting_id
     int rc = change(s, command, setting_get(id), value, todo, e);
     if (rc) return rc;
     print_setting(s, setting_get(id), &text);
+    size_t shown = text.len;
+    if (id == SET_BOUND) opening_warn_bound(s->app, &text);
+    if (text.len > shown) buf_add_char(&text, '\n');
     return slash_print(s, &text, e);
 }
 

@@ -310,7 +310,9 @@ bool kv_prompt_resume(struct kv *c, int seq, uint64_t conversation);
 /* ---- limits at run time -------------------------------------------------------------------------------------- */
 
 int kv_set_evict(struct kv *c, enum kv_evict m, struct err *e); /* ERR_USAGE: config.keep is more than the mode allows; nothing changed */
-int kv_set_bound(struct kv *c, uint32_t bound, struct err *e); /* below what is used: evicts by the mode at the next kv_begin or kv_sync */
+/* Below what is used: evicts by the mode at the next kv_begin or kv_sync. ERR_USAGE: out of range, or config.keep is more than half of it; ERR_MEMORY:
+ * there is no address space; nothing changed. */
+int kv_set_bound(struct kv *c, uint32_t bound, struct err *e);
 int kv_grow_to(struct kv *c, uint32_t cells, struct err *e);
 void kv_shrink(struct kv *c);                                  /* gives back every wholly free block now */
 

@@ -73,6 +73,8 @@ static int check_rotation(const struct kv_config *g, struct err *e) {
 int kv_check_bound(uint32_t bound, uint32_t streams, struct err *e) {
     if (bound < KV_MIN_BOUND)
         return err_set(e, ERR_USAGE, "a context of %u cells is too small; the least is %u", bound, KV_MIN_BOUND);
+    if (bound > KV_MAX_CELLS)
+        return err_set(e, ERR_USAGE, "a context of %u cells is too large; the most is %u", bound, KV_MAX_CELLS);
     if (streams > KV_MAX_SEQS)
         return err_set(e, ERR_USAGE, "a cache cannot have %u streams; the most is %u", streams, KV_MAX_SEQS);
     if (streams && bound > UINT32_MAX / streams - KV_BLOCK)

@@ -139,8 +139,18 @@ static int read_blocks(struct kv_load *l, struct kv *c, struct err *e) {
 
 /* ---- taking over ---- */
 
-/* The sequence's own cells count as free, since it is about to be stripped. */
+static bool shares_with_parked(const struct kv *c, int seq) {
+    const struct kv_seq *s = &c->seq[seq];
+    for (size_t i = 0; i < s->n_runs; i++)
+        for (uint32_t k = s->run[i].cell; k < s->run[i].cell + s->run[i].n; k++)
+            if (c->cells.owner[k] & c->cells.parked) return true;
+    return false;
+}
+
+/* The sequence's own cells count as free, since it is about to be stripped; those that a parked entry shares would stay
+ * taken, so where their room is needed such entries go. */
 static int prepare(struct kv_load *l, struct kv *c, int seq, struct err *e) {
+    while (l->own && shares_with_parked(c, seq)) kv_prompt_drop_oldest(c);
     size_t others = kv_evict_others(c, seq);
     if (others + l->n_cells > kv_limit(c))
         return err_set(e, ERR_FILE, "it needs %u cells beside the %zu that are in use; the bound is %u", l->n_cells,
@@ -216,13 +226,12 @@ static int load_file(struct kv_load *l, struct kv *c, int seq, const struct kv_s
 int kv_load_seq(struct kv *c, int seq, const char *path, const struct kv_snapshot_info *expect, uint64_t *bytes,
             struct err *e) {
     assert(!c->running.on && seq >= 0 && seq < kv_seqs(c));
-    struct kv_load l = {.fd = open(path, O_RDONLY | O_CLOEXEC)};
+    struct kv_load l = {.fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK)}; /* a pipe would wait for its writer */
     if (l.fd < 0) return err_set(e, ERR_FILE, "%s: %s", path, strerror(errno));
     int rc = load_file(&l, c, seq, expect, e);
-    if (rc)
-        err_prefix(e, "%s", path);
-    else if (bytes)
-        *bytes = l.bytes_read;
+    if (rc) err_prefix(e, "%s", path);
+    if (!rc && e) *e = (struct err){0}; /* of a newer generation that was not whole */
+    if (!rc && bytes) *bytes = l.bytes_read;
     close(l.fd);
     free(l.index);
     free(l.block);

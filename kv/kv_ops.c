@@ -171,6 +171,7 @@ size_t kv_available(const struct kv *c) {
 
 int kv_set_bound(struct kv *c, uint32_t bound, struct err *e) {
     int rc = kv_check_bound(bound, c->config.streams, e);
+    if (!rc) rc = kv_check_keep(c->config.evict, bound, c->config.keep, e);
     if (rc) return rc;
     uint32_t before = c->config.bound;
     c->config.bound = bound;

@@ -305,7 +305,7 @@ static int rewrite(struct save *s, const char *path) {
 /* Opens a file that is as the cache left it and that nobody else is about to write; -1: write it anew. */
 static int open_known(struct save *s, const char *path, struct kv_saved **known) {
     struct stat st;
-    int fd = open(path, O_WRONLY | O_CLOEXEC);
+    int fd = open(path, O_WRONLY | O_CLOEXEC | O_NONBLOCK); /* a pipe would wait for its reader */
     if (fd < 0) return -1;
     if (!fstat(fd, &st) && !flock(fd, LOCK_EX | LOCK_NB)) *known = kv_saved_find(s->c, &st);
     if (*known && (*known)->header == s->h.checksum) return fd;

@@ -97,11 +97,12 @@ out:
 }
 
 int session_check_system(const struct model *m, const struct session_options *o, const char *text, size_t n, struct err *e) {
-    if (o->keep >= 0) return 0; /* a number of tokens, checked when the cache is opened */
+    uint32_t bound = o->bound ? o->bound : m->weights.shape.n_ctx_train;
+    if (o->keep >= 0) return kv_check_keep(o->evict, bound, (size_t)o->keep, e);
     const struct chat_message system = {.role = CHAT_SYSTEM, .text = text, .n_text = n};
     struct rendered r;
     int rc = model_render(m, &system, n > 0, false, &r, e);
-    if (!rc) rc = kv_check_keep(o->evict, o->bound ? o->bound : m->weights.shape.n_ctx_train, r.n_keep, e);
+    if (!rc) rc = kv_check_keep(o->evict, bound, r.n_keep, e);
     rendered_free(&r);
     return rc;
 }
@@ -435,6 +436,7 @@ int session_reply(struct session *s, const struct reply_request *r, const struct
     stream_init(&t.stream, s->model->vocab, r->stop, r->n_stop);
     int rc = turn_begin(&t, e);
     if (!rc) rc = turn_sync(&t, &plan, e);
+    if (!rc) kv_checkpoint(s->kv, s->seq, NULL); /* where a state cannot be cut, another reply goes back to here; without one it replays more */
     if (!rc) rc = turn_read(&t, &plan, e);
     if (!rc) {
         t.read_us = session_now_us();

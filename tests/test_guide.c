@@ -201,6 +201,17 @@ static void another_persona_needs_a_model_and_is_told_where_to_get_one(void **st
     expect(&r, 0, "");
 }
 
+static void a_bound_is_checked_against_the_kept_part_and_the_training(void **state) {
+    (void)state;
+    struct program_run r;
+    RUN(&r, "/limit 40\nhi\n", "-n", "2", "--turns", "--commands");
+    expect(&r, 2, "the kept part of 36 tokens is larger than half the bound of 40");
+    RUN(&r, "/limit 100000\n/evict slide\nhi\n", "-n", "2", "--turns", "--commands");
+    expect(&r, 0, "the bound of 100000 cells is beyond the 1024 tokens this model was trained for");
+    RUN(&r, NULL, "-c", "100000", "-n", "2", "-p", "hi");
+    expect(&r, 0, "the bound of 100000 cells is beyond the 1024 tokens this model was trained for");
+}
+
 static void a_mistyped_file_is_no_question_for_the_guide(void **state) {
     (void)state;
     struct program_run r;
@@ -252,6 +263,7 @@ int main(void) {
         cmocka_unit_test(a_damaged_file_is_noticed_by_the_build),
         cmocka_unit_test(a_script_that_names_nothing_asks_the_guide),
         cmocka_unit_test(another_persona_needs_a_model_and_is_told_where_to_get_one),
+        cmocka_unit_test(a_bound_is_checked_against_the_kept_part_and_the_training),
         cmocka_unit_test(a_mistyped_file_is_no_question_for_the_guide),
         cmocka_unit_test(commands_without_a_model_look_at_the_guide),
         cmocka_unit_test(a_conversation_with_the_guide_is_resumed_without_naming_it),

@@ -187,6 +187,25 @@ static void one_is_kept_and_the_pool_is_whole_again(void **state) {
     kv_close(c);
 }
 
+/* ---- limits --------------------------------------------------------------------------------------------------- */
+
+static void a_bound_is_refused_that_is_out_of_range_or_too_small_for_what_is_kept(void **state) {
+    (void)state;
+    struct kv_config g = kvt_config(512, "f16");
+    struct err e = {0};
+    g.keep = 200;
+    struct kv *c = kvt_open(&g);
+    assert_int_equal(kv_set_bound(c, 399, &e), ERR_USAGE);
+    assert_non_null(strstr(e.text, "200 tokens is larger than half the bound of 399"));
+    assert_int_equal(kv_set_bound(c, 31, &e), ERR_USAGE);
+    assert_non_null(strstr(e.text, "the least is 32"));
+    assert_int_equal(kv_set_bound(c, UINT32_MAX, &e), ERR_USAGE);
+    assert_non_null(strstr(e.text, "the most is 2147483648"));
+    assert_int_equal(c->config.bound, 512);
+    assert_int_equal(kv_set_bound(c, 400, &e), 0);
+    kv_close(c);
+}
+
 /* ---- rebuilding ---- */
 
 static void a_rebuilding_that_memory_refuses_leaves_the_old_state(void **state) {
@@ -220,6 +239,7 @@ int main(void) {
         cmocka_unit_test(nothing_there_is_copied_too),
         cmocka_unit_test(a_vacant_id_is_clean),
         cmocka_unit_test(one_is_kept_and_the_pool_is_whole_again),
+        cmocka_unit_test(a_bound_is_refused_that_is_out_of_range_or_too_small_for_what_is_kept),
         cmocka_unit_test(a_rebuilding_that_memory_refuses_leaves_the_old_state),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -4,10 +4,12 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <cmocka.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
-#include "tests/support_kv.h"
+#include "tests/support_snapshot.h"
 
 #define KEEP 40u /* tokens that all talks have in common */
 
@@ -319,6 +321,50 @@ static void what_a_shift_left_behind_never_serves_reseed(void **state) {
     free(b);
 }
 
+static char folder[256];
+
+static int make_folder(void **state) {
+    (void)state;
+    const char *tmp = getenv("TMPDIR");
+    snprintf(folder, sizeof folder, "%s/kvetch-prompt-XXXXXX", tmp ? tmp : "/tmp");
+    return mkdtemp(folder) ? 0 : -1;
+}
+
+static int remove_folder(void **state) {
+    (void)state;
+    return rmdir(folder);
+}
+
+/* The pool is full, and what the sequence gives back is less than it holds. */
+static void a_snapshot_replaces_a_sequence_whose_cells_an_entry_shares(void **state) {
+    (void)state;
+    struct kv *c = open_cache(512, 4000, KV_EVICT_SHIFT), *other = open_cache(512, 0, KV_EVICT_SHIFT);
+    struct talk *t = talk_new(1, 4), *u = talk_new(2, 4), *v = talk_new(3, 4);
+    struct err e = {0};
+    char path[300];
+    snprintf(path, sizeof path, "%s/a.kv", folder);
+    memcpy(u->token, t->token, 430 * sizeof *u->token);
+    assert_int_equal(ask(c, t), 440);
+    kv_prompt_park(c, 0);
+    say(u, 0); /* wholly alike, so it is the entry's cells that the rest shares */
+    ask(c, u);
+    say(u, 4);
+    assert_int_equal(ask(c, u), 10);
+    assert_int_equal(entries(c), 1);
+    assert_int_equal(ask(other, v), 440);
+    kvs_save(other, 0, path);
+    assert_int_equal(kvs_load(c, 0, path, &e), 0);
+    check_counts(c);
+    assert_true(kvs_same(c, 0, other, 0));
+    assert_int_equal(ask(c, v), 1);
+    unlink(path);
+    kv_close(c);
+    kv_close(other);
+    free(t);
+    free(u);
+    free(v);
+}
+
 static void entries_go_first_when_memory_is_short(void **state) {
     (void)state;
     struct kv_config g = kvt_config(2048, "f16");
@@ -426,6 +472,7 @@ int main(void) {
         cmocka_unit_test(an_entry_is_taken_only_where_it_beats_the_live_one_on_both_counts),
         cmocka_unit_test(what_saw_tokens_that_left_serves_its_own_conversation_alone),
         cmocka_unit_test(what_a_shift_left_behind_never_serves_reseed),
+        cmocka_unit_test_setup_teardown(a_snapshot_replaces_a_sequence_whose_cells_an_entry_shares, make_folder, remove_folder),
         cmocka_unit_test(entries_go_first_when_memory_is_short),
         cmocka_unit_test(leases_see_entries_as_vacant_and_operations_leave_them_alone),
         cmocka_unit_test(the_live_sequence_with_the_greatest_share_is_picked),

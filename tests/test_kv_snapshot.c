@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "config/hash.h"
@@ -307,6 +308,24 @@ static void a_section_of_a_later_version_is_refused_where_it_is_needed_else_skip
     kv_close(t.c);
 }
 
+/* Opening one would wait until somebody writes. */
+static void a_pipe_in_its_place_is_refused_and_replaced(void **state) {
+    (void)state;
+    struct kv *c = kvs_worn("f16"), *d = kvs_worn("f16");
+    struct err e = {0};
+    unlink(path);
+    assert_int_equal(mkfifo(path, 0600), 0);
+    assert_int_equal(kvs_load(c, 0, path, &e), ERR_FILE);
+    assert_non_null(strstr(e.text, "not a regular file"));
+    assert_true(kvs_same(c, 0, d, 0));
+    kvs_save(c, 0, path);
+    e = (struct err){0};
+    assert_int_equal(kvs_load(d, 0, path, &e), 0);
+    assert_int_equal(e.code, 0);
+    kv_close(c);
+    kv_close(d);
+}
+
 static void what_a_refused_file_has_touched_is_counted(void **state) {
     (void)state;
     struct kv_config g = kvt_config(600, "f16");
@@ -362,6 +381,7 @@ int main(void) {
         cmocka_unit_test(one_that_does_not_fit_is_refused),
         cmocka_unit_test(anothers_snapshot_is_refused_by_name),
         cmocka_unit_test(every_flipped_bit_is_refused_and_the_cache_stays),
+        cmocka_unit_test(a_pipe_in_its_place_is_refused_and_replaced),
         cmocka_unit_test(what_a_refused_file_has_touched_is_counted),
         cmocka_unit_test(every_truncation_is_refused_and_the_cache_stays),
         cmocka_unit_test(a_forged_file_with_good_checksums_does_no_harm),
