@@ -80,7 +80,8 @@ struct kv_config {
 
     uint32_t n_window_layers; /* layers beside the n_layers whose cells are in rings of the window; 0: there are none. With rings or states there is no
                                * prompt cache */
-    enum kv_window window; uint32_t n_window; /* of all of those. Under chunked windows nothing shifts (see cannot_shift) */
+    enum kv_window window; uint32_t n_window; /* of all of those. Under chunked windows nothing shifts (see cannot_shift); else a drop behind
+                                               * which less stays than the window reaches is a reseed, where the ring lacks what moves into it */
     uint32_t n_ubatch;      /* most tokens of a micro-batch, for which rings have room; 0: 512 */
     /* Which of the cache's layers a layer of the model has: [0, n_layers) have cells, n_layers and on are in rings, KV_NO_LAYER has none. Of several
      * with the same number the first one is written, the others read it. NULL: layer i is number i. Borrowed while opening. */
@@ -180,14 +181,14 @@ struct kv_batch {
 
 /* Places n tokens at the end of seq, growing the cache inside this call where there is no room, evicting by the mode
  * at the bound. All or nothing. ERR_CONTEXT under stop, where n is more than kv_batch_room, or
- * under reseed where it takes kv_make_room; ERR_MEMORY when not even evicting
+ * where something would have to be computed again, which takes kv_make_room; ERR_MEMORY when not even evicting
  * helps; ERR_USAGE where first leaves out tokens that have not left. A growth that was refused is tried again after a second.
  * first: index of token[0] in the conversation (from plan.todo); (size_t)-1 appends. */
 int kv_begin(struct kv *c, int seq, const int32_t *token, uint32_t n, size_t first, struct kv_batch *b, struct err *e);
 /* The most tokens that kv_begin can place now, evicting where the mode allows (memory that is refused may allow less). Never
  * less than kv_sync's plan.n_todo_tokens before the first of them. */
 size_t kv_batch_room(const struct kv *c, int seq);
-/* To be called before kv_begin where the mode may be reseed: makes room for n more tokens as kv_begin would. Where turns had to leave,
+/* To be called before kv_begin where the mode may be reseed, or there are rings: makes room for n more tokens as kv_begin would. Where turns had to leave,
  * what stays behind them is to be computed again before anything else: plan.todo says what, in order, none where n_todo is 0 (borrowed
  * until the next kv_make_room). Its ids lie in kv_tokens' array, which keeps them up to where the sequence ended. Errors as kv_begin's. */
 int kv_make_room(struct kv *c, int seq, uint32_t n, struct kv_plan *plan, struct err *e);

@@ -163,14 +163,17 @@ const char *kv_evict_name(enum kv_evict m) {
     return modes[m].name;
 }
 
+static void tell_reseed(struct kv *c) {
+    if (c->told_mode) return;
+    c->told_mode = true;
+    kv_event_mode(c, c->config.evict == KV_EVICT_SHIFT ? "reseed in place of shift" : "reseed in place of slide");
+}
+
 int kv_set_evict(struct kv *c, enum kv_evict m, struct err *e) {
     int rc = kv_check_keep(m, c->config.bound, c->config.keep, e);
     if (rc) return rc;
     c->config.evict = m;
-    if (modes[m].shifts && kv_cannot_shift(c) && !c->told_mode) {
-        c->told_mode = true;
-        kv_event_mode(c, m == KV_EVICT_SHIFT ? "reseed in place of shift" : "reseed in place of slide");
-    }
+    if (modes[m].shifts && kv_cannot_shift(c)) tell_reseed(c);
     kv_stats_publish(c);
     return 0;
 }
@@ -210,7 +213,7 @@ static int plan_choice(struct plan *p, struct err *e) {
 }
 
 /* Once, for what a->redo says. */
-static int plan_once(struct kv *c, const struct kv_ask *a, struct kv_dropped *d, struct err *e) {
+static int plan_once(struct kv *c, const struct mode *m, const struct kv_ask *a, struct kv_dropped *d, struct err *e) {
     struct plan p = {.c = c, .a = a, .d = d};
     *d = (struct kv_dropped){.range = c->range};
     p.total = cost(c, a, 0, a->end) + a->extra;
@@ -223,26 +226,37 @@ static int plan_once(struct kv *c, const struct kv_ask *a, struct kv_dropped *d,
         c->cap_ranges = cap;
     }
     p.kept = cost(c, a, 0, a->n_keep < a->end ? a->n_keep : a->end);
-    if (mode_of(c)->shifts) {
+    if (m->shifts) {
         int rc = plan_choice(&p, e);
         if (rc || p.total <= a->limit) return rc;
     }
-    if (mode_of(c)->plan != plan_slide || a->whole_last)
+    if (m->plan != plan_slide || a->whole_last)
         for (size_t i = 0; i < n_turns(a); i++)
             if (pinned(a, i)) p.kept += cost_range(&p, turn_range(a, i));
-    return mode_of(c)->plan(&p, e);
+    return m->plan(&p, e);
 }
 
 /* To compute more again can take more room, where cells are shared, and then more turns leave. */
-int kv_evict_plan(struct kv *c, struct kv_ask *a, struct kv_dropped *d, struct err *e) {
-    bool reseeds = mode_of(c)->reseeds;
-    size_t taint = reseeds ? kv_seq_taint(&c->seq[a->seq]) : SIZE_MAX;
+static int plan_reseed(struct kv *c, struct kv_ask *a, struct kv_dropped *d, struct err *e) {
+    size_t taint = kv_seq_taint(&c->seq[a->seq]);
     a->redo = taint < a->live_end ? kv_resume_point(c, a->seq, taint) : a->live_end;
     for (;;) {
-        int rc = plan_once(c, a, d, e);
-        if (rc || !reseeds || d->n == 0 || d->range[0].first >= a->redo) return rc;
+        int rc = plan_once(c, &modes[KV_EVICT_RESEED], a, d, e);
+        if (rc || d->n == 0 || d->range[0].first >= a->redo) return rc;
         a->redo = kv_resume_point(c, a->seq, d->range[0].first);
     }
+}
+
+/* What stays may come to stand before a tail that is shorter than the window, and rings have overwritten it: then that drop is a reseed. */
+int kv_evict_plan(struct kv *c, struct kv_ask *a, struct kv_dropped *d, struct err *e) {
+    const struct mode *m = mode_of(c);
+    if (m->reseeds) return plan_reseed(c, a, d, e);
+    a->redo = a->live_end;
+    int rc = plan_once(c, m, a, d, e);
+    if (rc || d->n == 0 || !c->config.n_window_layers || kv_ring_can(c, a->seq, NULL, a->live_end, d)) return rc;
+    rc = plan_reseed(c, a, d, e);
+    if (!rc) tell_reseed(c);
+    return rc;
 }
 
 void kv_evict_apply(struct kv *c, int seq, const struct kv_dropped *d) {
@@ -288,7 +302,7 @@ int kv_evict_make_room(struct kv *c, int seq, uint32_t n, uint32_t limit, struct
         plan->evicted_tokens = d.tokens;
         plan->evicted_turns = d.turns;
     }
-    kv_event_evict(c, d.tokens, d.turns, mode_of(c)->plan == plan_slide, since, "full");
+    kv_event_evict(c, d.tokens, d.turns, mode_of(c)->plan == plan_slide && !again, since, "full");
     return 0;
 }
 

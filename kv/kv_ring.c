@@ -29,6 +29,7 @@ int kv_ring_open(struct kv *c, struct err *e) {
     s->reach = reach_of[g->window](g->n_window);
     if (s->reach > KV_MAX_CELLS || ubatch(c) > KV_MAX_CELLS) return err_set(e, ERR_USAGE, "a window of %u cells is too large", g->n_window);
     s->n_cells = kv_blocks((uint64_t)s->reach + ubatch(c)) * KV_BLOCK;
+    s->slack = s->n_cells - ubatch(c) - (s->reach - 1);
     size_t page = (size_t)sysconf(_SC_PAGESIZE), bytes;
     if (__builtin_mul_overflow(c->layout.layer_bytes, g->n_window_layers, &bytes) || bytes > SIZE_MAX / 8)
         return err_set(e, ERR_USAGE, "no cache can hold %u layers in rings", g->n_window_layers);
@@ -105,12 +106,11 @@ uint8_t *kv_ring_place(const struct kv *c, const struct kv_batch *b, uint32_t i,
     return block_at(c, r, r->next + i);
 }
 
-/* The first token that is there with that index or a later one. */
-static uint64_t find(const struct kv *c, const struct kv_ring *r, size_t index) {
-    uint64_t lo = r->lo, hi = r->next;
+/* The first of tokens [lo, hi) with that index or a later one. */
+static uint64_t find(const struct kv *c, const size_t *mark, uint64_t lo, uint64_t hi, size_t index) {
     while (lo < hi) {
         uint64_t mid = lo + (hi - lo) / 2;
-        if (*index_at(c, r, mid) >= index)
+        if (mark[mid % c->ring_shape.n_cells] >= index)
             hi = mid;
         else
             lo = mid + 1;
@@ -118,15 +118,43 @@ static uint64_t find(const struct kv *c, const struct kv_ring *r, size_t index) 
     return lo;
 }
 
-bool kv_ring_can(const struct kv *c, int seq, size_t index) {
+/* Of n ranges in order the last one that begins before end, or nothing. */
+static struct kv_range last_before(const struct kv_range *range, size_t *n, size_t end) {
+    while (*n && range[*n - 1].first >= end) --*n;
+    return *n ? range[*n - 1] : (struct kv_range){0, 0};
+}
+
+/* How many of the last `most` tokens before the index are live and not dropped; *first: the first of them. */
+static uint64_t count_seen(const struct kv_seq *s, size_t index, const struct kv_dropped *d, uint64_t most, size_t *first) {
+    size_t n_left = s->n_left, n_dropped = d ? d->n : 0;
+    uint64_t n = 0;
+    *first = index;
+    for (size_t end = index; end > 0 && n < most;) {
+        struct kv_range left = last_before(s->left, &n_left, end), gone = d ? last_before(d->range, &n_dropped, end) : (struct kv_range){0, 0};
+        const struct kv_range *z = left.first + left.n > gone.first + gone.n ? &left : &gone;
+        size_t from = z->first + z->n < end ? z->first + z->n : end;
+        if (end - from > most - n) from = end - (size_t)(most - n);
+        if (from < end) *first = from;
+        n += end - from;
+        end = n < most ? z->first : from;
+    }
+    return n;
+}
+
+bool kv_ring_can(const struct kv *c, int seq, const struct kv_ring_copy *from, size_t index, const struct kv_dropped *d) {
     const struct kv_ring *r = &c->state_of[seq].ring;
-    uint64_t back = c->ring_shape.reach - 1, w = find(c, r, index);
-    return r->lo == 0 || w - r->lo >= back;
+    const struct kv_ring_shape *s = &c->ring_shape;
+    const size_t *mark = from ? from->index : r->index;
+    uint64_t lo = from ? from->lo : r->lo, next = from ? from->next : r->next;
+    size_t first;
+    uint64_t n = count_seen(&c->seq[seq], index, d, s->reach - 1, &first), end = find(c, mark, lo, next, index), w = find(c, mark, lo, end, first);
+    if (n == 0) return true;
+    return w < end && mark[w % s->n_cells] == first && end - w - n <= s->slack;
 }
 
 void kv_ring_rewind(struct kv *c, int seq, size_t index) {
     struct kv_ring *r = &c->state_of[seq].ring;
-    if (c->ring_shape.n_cells) r->next = find(c, r, index);
+    if (c->ring_shape.n_cells) r->next = find(c, r->index, r->lo, r->next, index);
 }
 
 /* ---- a view -------------------------------------------------------------------------------------------------- */
@@ -150,13 +178,20 @@ static void add_cell(const struct kv *c, struct kv_view *v, const struct kv_ring
     s->span[v->n_spans++] = (struct kv_span){block_at(c, r, w), slot % KV_BLOCK, 1, pos, (uint32_t)v->n_offsets - 1, slot};
 }
 
+/* Token index of the first live one at that position or behind it. */
+static size_t first_seen(const struct kv_seq *q, int64_t pos) {
+    size_t i = kv_seq_find_pos(q, pos);
+    if (i == q->n_runs) return q->n_tokens;
+    int64_t skip = pos - kv_run_first(&q->run[i]);
+    return q->run[i].index + (skip > 0 ? (size_t)skip : 0);
+}
+
 void kv_get_window_view(struct kv *c, const struct kv_batch *b, struct kv_view *v) {
     const struct kv_seq *q = &c->seq[b->seq];
     const struct kv_ring *r = &c->state_of[b->seq].ring;
-    uint64_t back = row_reach(c, b) - 1, first = r->next > back ? r->next - back : 0;
     assert(c->ring_shape.n_cells);
     *v = (struct kv_view){.span = c->ring_shape.span, .offset = c->ring_shape.offset};
-    for (uint64_t w = first > r->lo ? first : r->lo; w < r->next; w++) {
+    for (uint64_t w = find(c, r->index, r->lo, r->next, first_seen(q, b->pos - row_reach(c, b) + 1)); w < r->next; w++) {
         size_t index = *index_at(c, r, w), i = kv_seq_find_index(q, index);
         if (i == q->n_runs || q->run[i].index > index) continue; /* it has left */
         int64_t pos = kv_run_first(&q->run[i]) + (int64_t)(index - q->run[i].index);

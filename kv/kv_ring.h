@@ -3,8 +3,9 @@
  * without moving anything, and then wraps.
  *
  * Tokens enter in the order in which they are computed: number w (from 0) lies in cell w modulo the ring's cells. What a row sees is the last of them
- * that are still live, so a token that left by a shift is passed over, and one that the ring has overwritten is out of the window
- * anyway. A ring goes back by as much as it has not overwritten; beyond that it needs a checkpoint (kv_state.h). Owner thread only, but for kv_write. */
+ * that are still live; one that has left is passed over. Those that left in between take up cells, so there may only be so many that nothing is
+ * overwritten before it is out of the window (kv_ring_can): a shift or a rewind that leaves more is none. A ring goes back by as much
+ * as it has not overwritten; beyond that it needs a checkpoint (kv_state.h). Owner thread only, but for kv_write. */
 #ifndef KV_KV_RING_H
 #define KV_KV_RING_H
 
@@ -12,10 +13,13 @@
 #include "kv/kv.h"
 #include "kv/kv_arena.h"
 
+struct kv_dropped;
+
 /* Of all rings of a cache. */
 struct kv_ring_shape {
     uint32_t n_cells;   /* of a full ring; 0: there are none */
     uint32_t reach;     /* cells that a row can see at most, itself among them */
+    uint32_t slack;     /* cells beyond those and a micro-batch */
     size_t block_bytes, cell_bytes;
     struct kv_span *span; /* [n_cells] of a view */
     int64_t *offset;      /* [n_cells] */
@@ -48,8 +52,10 @@ void kv_ring_advance(struct kv *c, int seq, size_t index, uint32_t n);
 /* First byte of the layer in the block that token number i of the batch lies in, and its cell there. */
 uint8_t *kv_ring_place(const struct kv *c, const struct kv_batch *b, uint32_t i, uint32_t *cell);
 
-/* Whether what a row at the token index sees is there, and going back there. */
-bool kv_ring_can(const struct kv *c, int seq, size_t index);
+/* Whether the ring (or a copy of it, where from is not NULL) has what a row at the token index sees, and rows behind it will, when what is dropped
+ * (NULL: nothing) has left. */
+bool kv_ring_can(const struct kv *c, int seq, const struct kv_ring_copy *from, size_t index, const struct kv_dropped *d);
+/* Goes back there. */
 void kv_ring_rewind(struct kv *c, int seq, size_t index);
 
 /* The copy's memory is used again. 0 or -1. */

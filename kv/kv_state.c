@@ -108,14 +108,19 @@ int kv_checkpoint(struct kv *c, int seq, struct err *e) {
     return 0;
 }
 
+/* Its ring has what a row there sees: more may have left since. */
+static bool is_usable(const struct kv *c, int seq, const struct kv_checkpoint *p) {
+    return !c->config.n_window_layers || kv_ring_can(c, seq, &p->ring, p->index, NULL);
+}
+
 size_t kv_resume_point(const struct kv *c, int seq, size_t index) {
     const struct kv_state *s = &c->state_of[seq];
     if (index >= c->seq[seq].n_tokens) return c->seq[seq].n_tokens;
     if (!kv_memory_can(c, KV_CAN_TRIM)) return 0;
     if (!kv_has_states(c)) return index;
-    if (!has_states(c) && is_current(c, seq) && kv_ring_can(c, seq, index)) return index;
+    if (!has_states(c) && is_current(c, seq) && kv_ring_can(c, seq, NULL, index, NULL)) return index;
     for (size_t i = n_points(c, seq); i > 0; i--)
-        if (s->point[i - 1].index <= index) return s->point[i - 1].index;
+        if (s->point[i - 1].index <= index && is_usable(c, seq, &s->point[i - 1])) return s->point[i - 1].index;
     return 0;
 }
 
@@ -128,7 +133,7 @@ void kv_state_rewind(struct kv *c, int seq, size_t index) {
         return;
     }
     s->index = index;
-    if (!has_states(c) && kv_ring_can(c, seq, index)) {
+    if (!has_states(c) && kv_ring_can(c, seq, NULL, index, NULL)) {
         kv_ring_rewind(c, seq, index);
         return;
     }

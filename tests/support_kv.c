@@ -53,8 +53,8 @@ static size_t at_once(const struct kv *c, size_t left) {
     return left < most ? left : most;
 }
 
-/* What is to be computed again for n more tokens, in micro-batches. */
-static int make_room(struct kv *c, int seq, uint32_t n, struct err *e) {
+/* In micro-batches. */
+int kvt_make_room(struct kv *c, int seq, uint32_t n, struct err *e) {
     struct kv_plan plan;
     int rc = kv_make_room(c, seq, n, &plan, e);
     if (rc || !plan.n_todo) return rc;
@@ -101,7 +101,7 @@ static void check_state(struct kv *c, int seq) {
 
 static int feed(struct kv *c, int seq, const int32_t *token, uint32_t n, size_t first, struct err *e) {
     struct kv_batch b;
-    int rc = kv_evict_mode(c) == KV_EVICT_RESEED ? make_room(c, seq, n, e) : 0;
+    int rc = kv_evict_mode(c) == KV_EVICT_RESEED || c->config.n_window_layers ? kvt_make_room(c, seq, n, e) : 0;
     if (!rc) rc = kv_begin(c, seq, token, n, first, &b, e);
     if (rc) return rc;
     for (uint32_t layer = 0; layer < c->n_places; layer++)

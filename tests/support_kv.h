@@ -11,7 +11,9 @@ struct kv *kvt_open(const struct kv_config *g); /* fails the test where the cach
 
 /* The row that token t at position pos stores in a layer; exact in f16. */
 void kvt_row(int32_t t, int64_t pos, uint32_t layer, bool value, float *row);
-/* Makes room (computing again what that takes), begins, writes and finishes tokens [index, index + n) of token; returns kv_begin's code. */
+/* Makes room for n more tokens, computing again what that takes; returns kv_make_room's code. */
+int kvt_make_room(struct kv *c, int seq, uint32_t n, struct err *e);
+/* Does that where the mode may reseed, begins, writes and finishes tokens [index, index + n) of token; returns kv_begin's code. */
 int kvt_feed(struct kv *c, int seq, const int32_t *token, size_t index, uint32_t n, struct err *e);
 /* The same for one appended token. */
 int kvt_append(struct kv *c, int seq, int32_t token, struct err *e);

@@ -76,19 +76,18 @@ static void check_rows(struct kv *c, const struct cell *a, int32_t token) {
         }
 }
 
-/* For one more token: the ring shows the cells of the linear view that the window lets it see, as long as no more tokens were computed since
- * than the window holds (some of those may have left), with the rows of their tokens. */
+/* For one more token: the ring shows the cells of the linear view that the window lets it see, with the rows of their tokens. */
 static void check(struct kv *c, int seq) {
     static struct cell all[4096], ring[4096];
     const struct kv_seq *s = &c->seq[seq];
-    const struct kv_ring *r = &c->state_of[seq].ring;
     struct kv_batch b;
     struct kv_view v, w;
     int32_t token = 77;
     kvt_check(c, seq);
-    int rc = kv_begin(c, seq, &token, 1, SIZE_MAX, &b, NULL);
+    int rc = kvt_make_room(c, seq, 1, NULL);
     if (rc == ERR_CONTEXT) return; /* the other sequences have all the cells */
     assert_int_equal(rc, 0);
+    assert_int_equal(kv_begin(c, seq, &token, 1, SIZE_MAX, &b, NULL), 0);
     kv_get_view(c, &b, &v);
     size_t n_all = flatten(&v, all), at = 0;
     kv_get_window_view(c, &b, &w);
@@ -96,10 +95,7 @@ static void check(struct kv *c, int seq) {
     for (size_t run = 0; run < s->n_runs; run++)
         for (uint32_t k = 0; k < s->run[run].n; k++, i++) {
             size_t index = s->run[run].index + k;
-            uint64_t number = r->lo;
-            while (number < r->next && r->index[number % c->ring_shape.n_cells] != index) number++;
-            bool recent = number < r->next && r->next - number < c->ring_shape.reach;
-            if (!recent || !sees(&c->config, b.pos, all[i].pos)) continue;
+            if (!sees(&c->config, b.pos, all[i].pos)) continue;
             assert_true(at < n_ring);
             assert_int_equal(ring[at].pos, all[i].pos);
             assert_int_equal(ring[at].stored, all[i].stored);
@@ -223,6 +219,26 @@ static void it_goes_back_by_what_is_not_overwritten_and_else_to_a_checkpoint(voi
     kv_close(c);
 }
 
+/* Its window has closed up since over tokens that its ring does not have. */
+static void a_checkpoint_that_lacks_what_stands_before_it_now_is_none(void **state) {
+    (void)state;
+    struct kv_config g = config(600, KV_WINDOW_STANDARD, 120); /* 256 cells */
+    g.keep = 100;
+    struct kv *c = kvt_open(&g);
+    append(c, 0, 0, 450);
+    assert_int_equal(kv_checkpoint(c, 0, NULL), 0);
+    append(c, 0, 450, 110);
+    assert_int_equal(kv_checkpoint(c, 0, NULL), 0);
+    append(c, 0, 560, 41); /* 100 to 349 have left */
+    assert_int_equal(kv_resume_point(c, 0, 599), 599);
+    append(c, 0, 601, 150);
+    assert_int_equal(kv_resume_point(c, 0, 559), 0);
+    assert_int_equal(kv_resume_point(c, 0, 600), 560);
+    assert_true(kv_seq_rm(c, 0, 560, -1));
+    check(c, 0);
+    kv_close(c);
+}
+
 static void prompts_are_replayed_from_where_the_ring_can_go_on(void **state) {
     (void)state;
     struct kv *c = open_with(2000, KV_WINDOW_STANDARD, 100);
@@ -258,6 +274,36 @@ static void at_the_bound_what_left_is_passed_over(void **state) {
             if (i % 13 == 0 || i > 290) check(c, 0);
         }
         assert_true(c->seq[0].n_left > 0);
+        kv_close(c);
+    }
+}
+
+/* A drop that brings the kept part, or what follows it, into the window again, where the ring has overwritten it. */
+static void a_tail_shorter_than_the_window_is_a_reseed_and_told_of_once(void **state) {
+    (void)state;
+    static const struct { enum kv_evict mode; uint32_t bound, keep, window; double share; const char *told; } row[] = {
+        {KV_EVICT_SHIFT, 300, 100, 120, .9, "reseed in place of shift"}, {KV_EVICT_SHIFT, 300, 8, 250, .5, "reseed in place of shift"},
+        {KV_EVICT_SLIDE, 300, 140, 200, .5, "reseed in place of slide"}, {KV_EVICT_SLIDE, 300, 8, 700, .5, "reseed in place of slide"},
+        {KV_EVICT_SHIFT, 300, 100, 90, .5, NULL}, {KV_EVICT_SLIDE, 300, 8, 250, .5, NULL}};
+    for (size_t m = 0; m < sizeof row / sizeof *row; m++) {
+        struct kv_config g = config(row[m].bound, KV_WINDOW_STANDARD, row[m].window);
+        static struct kv_event ev[KV_EVENTS];
+        g.evict = row[m].mode;
+        g.keep = row[m].keep;
+        g.evict_free = row[m].share;
+        struct kv *c = kvt_open(&g);
+        for (int i = 0; i < 2500; i++) {
+            append(c, 0, i, 1);
+            if (i % 13 == 0 || (i > 290 && i < 700)) check(c, 0);
+        }
+        size_t n = kv_events(c, 0, ev, KV_EVENTS), told = 0;
+        for (size_t i = 0; i < n; i++)
+            if (ev[i].kind == KV_EVENT_MODE) {
+                assert_non_null(row[m].told);
+                assert_string_equal(ev[i].reason, row[m].told);
+                told++;
+            }
+        assert_int_equal(told, row[m].told != NULL);
         kv_close(c);
     }
     struct kv *c = open_with(300, KV_WINDOW_CHUNKED, 64);
@@ -455,6 +501,54 @@ static void at_random_the_ring_shows_what_is_live(void **state) {
     }
 }
 
+/* Conversations beyond the bound in turns, which go on, are edited anywhere and get long replies, under each mode. */
+static void prompts_at_random_find_in_the_ring_what_the_window_sees(void **state) {
+    (void)state;
+    enum { MOST = 1200 };
+    static int32_t token[MOST];
+    static struct kv_turn turn[MOST];
+    static const uint32_t window[] = {30, 90, 170, 230, 400};
+    static const enum kv_evict modes[] = {KV_EVICT_SHIFT, KV_EVICT_SLIDE, KV_EVICT_RESEED};
+    int rounds = getenv("KVETCH_SOAK") ? 20000 : 150;
+    for (size_t w = 0; w < 5; w++)
+        for (int m = 0; m < 3; m++) {
+            struct kv_config g = config(300, KV_WINDOW_STANDARD, window[w]);
+            g.evict = modes[m];
+            g.n_checkpoints = 3;
+            struct kv *c = kvt_open(&g);
+            size_t n = 0, n_turns = 0, n_keep = 1 + draw(120);
+            for (int i = 0; i < rounds; i++) {
+                size_t more = 1 + draw(60);
+                struct kv_plan plan;
+                if (n_turns && (draw(6) == 0 || n + more + 300 > MOST)) n_turns = draw((uint32_t)n_turns);
+                if (n_turns == 0) n = n_keep;
+                else n = turn[n_turns - 1].first + turn[n_turns - 1].n;
+                turn[n_turns] = (struct kv_turn){n, more, draw(9) == 0};
+                for (size_t k = n_turns++ ? n : 0; k < n + more; k++) token[k] = (int32_t)draw(50);
+                n += more;
+                struct kv_prompt p = {token, n, n_keep, turn, n_turns, 1};
+                struct err e = {0};
+                if (kvt_prompt(c, 0, &p, &plan, &e)) {
+                    if (e.code != ERR_CONTEXT) fail_msg("%s", e.text);
+                    n_turns = 0;
+                    continue;
+                }
+                check(c, 0);
+                if (draw(2)) assert_int_equal(kv_checkpoint(c, 0, NULL), 0);
+                size_t reply = draw(5) ? draw(20) : draw(280);
+                for (size_t k = 0; k < reply; k++) {
+                    token[n] = (int32_t)draw(50);
+                    if (kvt_append(c, 0, token[n], &e)) fail_msg("%s", e.text);
+                    turn[n_turns - 1].n++;
+                    n++;
+                    if (k % 7 == 0) check(c, 0);
+                }
+                check(c, 0);
+            }
+            kv_close(c);
+        }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_ring_shows_what_a_linear_cache_shows_of_the_window),
@@ -462,12 +556,15 @@ int main(void) {
         cmocka_unit_test(batches_of_any_size_fill_it_and_abandoned_ones_leave_what_is_seen),
         cmocka_unit_test(micro_batches_that_were_prepared_together_all_find_room),
         cmocka_unit_test(it_goes_back_by_what_is_not_overwritten_and_else_to_a_checkpoint),
+        cmocka_unit_test(a_checkpoint_that_lacks_what_stands_before_it_now_is_none),
         cmocka_unit_test(prompts_are_replayed_from_where_the_ring_can_go_on),
         cmocka_unit_test(at_the_bound_what_left_is_passed_over),
+        cmocka_unit_test(a_tail_shorter_than_the_window_is_a_reseed_and_told_of_once),
         cmocka_unit_test(a_copy_and_a_snapshot_have_the_ring),
         cmocka_unit_test(a_damaged_ring_or_state_is_refused_and_changes_nothing),
         cmocka_unit_test(layers_share_what_the_first_of_them_wrote_or_have_nothing),
         cmocka_unit_test(at_random_the_ring_shows_what_is_live),
+        cmocka_unit_test(prompts_at_random_find_in_the_ring_what_the_window_sees),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
