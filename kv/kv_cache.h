@@ -239,6 +239,8 @@ void kv_stats_publish(struct kv *c);
 static inline bool kv_has_states(const struct kv *c) {
     return c->config.state_bytes || c->config.n_window_layers;
 }
+/* Nothing is in the sequence any more, and what it took beside cells is given back. */
+void kv_ops_strip(struct kv *c, int seq);
 int kv_check_bound(uint32_t bound, uint32_t streams, struct err *e); /* ERR_USAGE */
 
 /* kv_move */

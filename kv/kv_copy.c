@@ -234,7 +234,7 @@ int kv_copy_cp(struct kv *c, int src, int dst, int64_t p0, int64_t p1, struct er
     }
     kv_state_set(c, dst, &state);
     replace(z, &out);
-    if (z->n_runs == 0) kv_seq_forget(z);
+    if (z->n_runs == 0) kv_ops_strip(c, dst);
     kv_growth_settle(c, 0, "copied");
     kv_stats_publish(c);
     return 0;

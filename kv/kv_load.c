@@ -165,7 +165,7 @@ static int prepare(struct kv_load *l, struct kv *c, int seq, struct err *e) {
 /* Replaces the sequence; nothing fails any more. */
 static void take_over(struct kv_load *l, struct kv *c, int seq) {
     struct kv_seq *s = &c->seq[seq], *fresh = &l->seq;
-    kv_seq_strip(s, &c->cells, seq);
+    kv_ops_strip(c, seq);
     if (l->own) {
         bool found = place(l, c, seq);
         assert(found);

@@ -145,7 +145,7 @@ void kv_memory_retire(struct kv *c, const char *call, const struct err *why) {
 void kv_memory_break(struct kv *c, const char *call, const struct err *why) {
     c->running.on = false;
     kv_prompt_drop_all(c);
-    for (int s = 0; s < kv_seqs(c); s++) kv_seq_strip(&c->seq[s], &c->cells, s);
+    for (int s = 0; s < kv_seqs(c); s++) kv_ops_strip(c, s);
     kv_memory_retire(c, call, why);
 }
 

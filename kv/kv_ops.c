@@ -35,6 +35,11 @@ uint64_t kv_seq_gaps(const struct kv *c, int seq) {
     return n;
 }
 
+void kv_ops_strip(struct kv *c, int seq) {
+    kv_seq_strip(&c->seq[seq], &c->cells, seq);
+    kv_state_free(&c->state_of[seq]);
+}
+
 /* The token index from which [p0, p1) takes everything, SIZE_MAX where something stays behind it or nothing is taken. */
 static size_t tail_index(const struct kv_seq *s, int64_t p0, int64_t p1) {
     size_t i = p0 < 0 ? 0 : kv_seq_find_pos(s, p0);
@@ -62,6 +67,7 @@ static void remove_range(struct kv *c, int seq, int64_t p0, int64_t p1) {
         kv_seq_take(s, &c->cells, seq, from, to);
     else if (s->n_runs == 0 && p0 <= 0 && p1 < 0)
         kv_seq_forget(s); /* all of it has left */
+    if (s->n_tokens == 0) kv_state_free(&c->state_of[seq]);
 }
 
 bool kv_ops_rm(struct kv *c, int seq, int64_t p0, int64_t p1) {
@@ -78,7 +84,7 @@ bool kv_ops_rm(struct kv *c, int seq, int64_t p0, int64_t p1) {
 void kv_ops_keep(struct kv *c, int seq) {
     assert(!c->running.on && valid(c, seq));
     for (int s = 0; s < kv_seqs(c); s++)
-        if (s != seq && !parked(c, s)) kv_seq_strip(&c->seq[s], &c->cells, s);
+        if (s != seq && !parked(c, s)) kv_ops_strip(c, s);
     kv_growth_settle(c, 0, "removed");
     kv_stats_publish(c);
 }
@@ -86,9 +92,8 @@ void kv_ops_keep(struct kv *c, int seq) {
 void kv_clear(struct kv *c, bool data) {
     assert(!c->running.on);
     kv_prompt_drop_all(c);
-    for (int s = 0; s < kv_seqs(c); s++) kv_seq_strip(&c->seq[s], &c->cells, s);
+    for (int s = 0; s < kv_seqs(c); s++) kv_ops_strip(c, s);
     c->cells.hint = 0;
-    kv_state_clear(c);
     kv_spare_rest(c);
     if (data) /* pages that are given back read as zeros */
         for (uint32_t b = 0; b < c->arena.n_blocks; b++) {
@@ -126,7 +131,7 @@ int kv_acquire(struct kv *c) {
 
 /* Also the memory that it remembers its conversation in. */
 static void give_back(struct kv *c, int seq) {
-    kv_seq_strip(&c->seq[seq], &c->cells, seq);
+    kv_ops_strip(c, seq);
     kv_seq_free(&c->seq[seq]);
 }
 
@@ -201,6 +206,7 @@ int kv_grow_to(struct kv *c, uint32_t cells, struct err *e) {
 
 void kv_shrink(struct kv *c) {
     c->hold = c->cut_from = 0;
+    for (int s = 0; s < kv_seqs(c); s++) kv_state_trim(c, s);
     kv_growth_shrink(c, 1, "asked for");
     kv_stats_publish(c);
 }

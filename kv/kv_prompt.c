@@ -62,7 +62,7 @@ static int oldest_entry(const struct kv *c) {
 }
 
 static void drop(struct kv *c, int seq) {
-    kv_seq_strip(&c->seq[seq], &c->cells, seq);
+    kv_ops_strip(c, seq);
     kv_seq_free(&c->seq[seq]);
     c->cells.parked &= ~bit(seq);
 }
@@ -227,7 +227,7 @@ static void fork(struct kv *c, int seq, int entry, size_t n) {
 static void change_places(struct kv *c, int seq, int entry) {
     c->seq[entry].used_at = ++c->n_uses;
     park(c, seq);
-    kv_seq_strip(&c->seq[seq], &c->cells, seq);
+    kv_ops_strip(c, seq);
     if (is_parked(c, entry)) take(c, seq, entry);
     hold_limit(c);
 }
@@ -245,7 +245,7 @@ void kv_prompt_choose(struct kv *c, int seq, const struct kv_prompt *p) {
         hold_limit(c);
         entry = longest_entry(c, seq, &n, p);
         if (entry >= 0) {
-            kv_seq_strip(&c->seq[seq], &c->cells, seq);
+            kv_ops_strip(c, seq);
             fork(c, seq, entry, n);
         }
     }
@@ -269,7 +269,7 @@ void kv_prompt_park(struct kv *c, int seq) {
     assert(!c->running.on && seq >= 0 && seq < KV_MAX_SEQS && !is_parked(c, seq));
     park(c, seq);
     hold_limit(c);
-    kv_seq_strip(&c->seq[seq], &c->cells, seq);
+    kv_ops_strip(c, seq);
     kv_growth_settle(c, 0, "parked");
     kv_stats_publish(c);
 }

@@ -87,6 +87,10 @@ static uint8_t *block_at(const struct kv *c, const struct kv_ring *r, uint64_t w
 
 void kv_ring_forget(struct kv_ring *r) { r->next = r->lo = 0; }
 
+void kv_ring_trim(const struct kv *c, struct kv_ring *r) {
+    if (r->index && r->next < c->ring_shape.n_cells) kv_arena_uncommit(&r->arena, kv_blocks(r->next));
+}
+
 void kv_ring_begin(struct kv *c, int seq, uint32_t n) {
     struct kv_ring *r = &c->state_of[seq].ring;
     uint64_t cells = c->ring_shape.n_cells;

@@ -45,6 +45,7 @@ void kv_ring_free(struct kv_ring *r);
 /* Memory for a micro-batch of n tokens behind `ahead` others that are prepared. ERR_MEMORY; ERR_USAGE: more than a micro-batch may have. */
 int kv_ring_reserve(struct kv *c, int seq, uint64_t ahead, uint32_t n, struct err *e);
 void kv_ring_forget(struct kv_ring *r);
+void kv_ring_trim(const struct kv *c, struct kv_ring *r); /* gives back blocks that it has not come to yet */
 /* n tokens are about to be written: what they overwrite is not there any more. */
 void kv_ring_begin(struct kv *c, int seq, uint32_t n);
 /* They have been: tokens [index, index + n). */

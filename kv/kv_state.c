@@ -14,13 +14,16 @@ static bool is_current(const struct kv *c, int seq) { return c->state_of[seq].in
 
 static size_t n_points(const struct kv *c, int seq) { return is_current(c, seq) ? c->state_of[seq].n_points : 0; }
 
+static void free_point(struct kv_checkpoint *p) {
+    free(p->bytes);
+    kv_ring_copy_free(&p->ring);
+    *p = (struct kv_checkpoint){0};
+}
+
 void kv_state_free(struct kv_state *s) {
     free(s->bytes[0]);
     free(s->bytes[1]);
-    for (size_t i = 0; i < s->cap_points; i++) {
-        free(s->point[i].bytes);
-        kv_ring_copy_free(&s->point[i].ring);
-    }
+    for (size_t i = 0; i < s->cap_points; i++) free_point(&s->point[i]);
     free(s->point);
     kv_ring_free(&s->ring);
     *s = (struct kv_state){0};
@@ -54,8 +57,14 @@ void kv_state_advance(struct kv *c, int seq, size_t index, uint32_t n) {
     kv_ring_advance(c, seq, index, n);
 }
 
-void kv_state_clear(struct kv *c) {
-    for (int s = 0; s < KV_MAX_SEQS && kv_has_states(c); s++) kv_state_free(&c->state_of[s]);
+void kv_state_trim(struct kv *c, int seq) {
+    struct kv_state *s = &c->state_of[seq];
+    if (!is_current(c, seq) || s->index == 0) {
+        kv_state_free(s);
+        return;
+    }
+    for (size_t i = s->n_points; i < s->cap_points; i++) free_point(&s->point[i]);
+    kv_ring_trim(c, &s->ring);
 }
 
 /* ---- a batch ------------------------------------------------------------------------------------------------- */

@@ -32,8 +32,8 @@ int kv_state_reserve(struct kv *c, int seq, uint64_t ahead, uint32_t n, struct e
 /* A batch of n tokens is on its way; it has been computed, and what it wrote holds, tokens [index, index + n). */
 void kv_state_begin(struct kv *c, int seq, uint32_t n);
 void kv_state_advance(struct kv *c, int seq, size_t index, uint32_t n);
-/* Gives all memory back; the sequences are empty. */
-void kv_state_clear(struct kv *c);
+/* Gives back what a sequence does not use: all where it is empty, else checkpoints that were forgotten and blocks of a ring that went back. */
+void kv_state_trim(struct kv *c, int seq);
 /* Goes back to what it was at a resume point (kv_resume_point). Later checkpoints are forgotten. Nothing fails. */
 void kv_state_rewind(struct kv *c, int seq, size_t index);
 /* A copy with the checkpoints, to be set (which takes it) or freed. 0, or -1 for want of memory. */

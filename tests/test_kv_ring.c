@@ -150,6 +150,65 @@ static void a_ring_starts_with_a_block_grows_to_its_cap_and_wraps(void **state) 
     kv_close(c);
 }
 
+static uint64_t held(struct kv *c) {
+    struct kv_stats s;
+    kv_get_stats(c, &s);
+    return s.ring_bytes + s.state_bytes;
+}
+
+static void a_sequence_that_is_emptied_in_any_way_gives_its_ring_state_and_checkpoints_back(void **state) {
+    (void)state;
+    struct kv_config g = config(3000, KV_WINDOW_STANDARD, 600);
+    g.state_bytes = 64;
+    struct kv *c = kvt_open(&g);
+    for (int way = 0; way < 8; way++) {
+        int a = kv_acquire(c), b = kv_acquire(c);
+        append(c, a, 0, 1);
+        kv_checkpoint(c, a, NULL);
+        uint64_t one = held(c);
+        append(c, b, 0, 700);
+        kv_checkpoint(c, b, NULL);
+        assert_true(held(c) > one);
+        switch (way) {
+        case 0: kv_evict(c, b); break;
+        case 1: kv_retain(c, a); break;
+        case 2: kv_seq_keep(c, a); break;
+        case 3: assert_true(kv_seq_rm(c, b, -1, -1)); break;
+        case 4: assert_int_equal(kv_seq_cp(c, a, b, -1, -1, NULL), 0); kv_evict(c, b); break;
+        case 5: kv_evict_all(c); break;
+        case 6: kv_clear(c, false); break;
+        default: kv_prompt_park(c, b); /* there is no prompt cache */
+        }
+        assert_int_equal(held(c), way == 5 || way == 6 ? 0 : one);
+        check(c, a);
+        check(c, b);
+        kv_evict_all(c);
+        assert_int_equal(held(c), 0);
+    }
+    kv_close(c);
+}
+
+static void on_request_checkpoints_and_blocks_that_are_not_in_use_any_more_go(void **state) {
+    (void)state;
+    struct kv *c = open_with(3000, KV_WINDOW_STANDARD, 700);
+    append(c, 0, 0, 100);
+    kv_checkpoint(c, 0, NULL);
+    uint64_t before = held(c);
+    append(c, 0, 100, 600);
+    kv_checkpoint(c, 0, NULL);
+    assert_true(kv_seq_rm(c, 0, 120, -1));
+    check(c, 0);
+    assert_true(held(c) > before);
+    kv_shrink(c);
+    assert_int_equal(held(c), before);
+    check(c, 0);
+    append(c, 0, 900, 500);
+    check(c, 0);
+    assert_true(kv_seq_rm(c, 0, 100, -1));
+    check(c, 0);
+    kv_close(c);
+}
+
 static void batches_of_any_size_fill_it_and_abandoned_ones_leave_what_is_seen(void **state) {
     (void)state;
     struct kv *c = open_with(3000, KV_WINDOW_STANDARD, 200);
@@ -553,6 +612,8 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_ring_shows_what_a_linear_cache_shows_of_the_window),
         cmocka_unit_test(a_ring_starts_with_a_block_grows_to_its_cap_and_wraps),
+        cmocka_unit_test(a_sequence_that_is_emptied_in_any_way_gives_its_ring_state_and_checkpoints_back),
+        cmocka_unit_test(on_request_checkpoints_and_blocks_that_are_not_in_use_any_more_go),
         cmocka_unit_test(batches_of_any_size_fill_it_and_abandoned_ones_leave_what_is_seen),
         cmocka_unit_test(micro_batches_that_were_prepared_together_all_find_room),
         cmocka_unit_test(it_goes_back_by_what_is_not_overwritten_and_else_to_a_checkpoint),
