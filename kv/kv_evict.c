@@ -296,7 +296,7 @@ int kv_evict_make_room(struct kv *c, int seq, uint32_t n, uint32_t limit, struct
     if (again) kv_rewind(c, seq, a.redo);
     kv_evict_apply(c, seq, &d);
     if (again) kv_todo_make(&c->again, &c->seq[seq], a.redo, a.live_end, plan);
-    if (again && !plan->n_todo) c->seq[seq].n_tokens = a.live_end; /* all of it has left: the next token comes behind it */
+    if (again && !plan->n_todo) c->state_of[seq].index = c->seq[seq].n_tokens = a.live_end; /* all of it has left: the next token comes behind it */
     if (plan) {
         plan->n_cached = c->seq[seq].n_cells;
         plan->evicted_tokens = d.tokens;

@@ -151,6 +151,23 @@ static void beyond_the_bound_a_state_has_seen_what_is_live_and_nothing_else(void
     kv_close(c);
 }
 
+/* All behind the kept part leaves at once, and nothing is to be computed again: the state is that of the checkpoint behind the kept part. */
+static void where_only_the_kept_part_stays_the_state_is_its(void **state) {
+    (void)state;
+    struct kv_config g = kvt_config(300, "f16");
+    g.state_bytes = STATE;
+    g.keep = 100;
+    g.evict_free = 1;
+    struct kv *c = kvt_open(&g);
+    append(c, 0, 0, 100);
+    assert_int_equal(kv_checkpoint(c, 0, NULL), 0);
+    append(c, 0, 100, 201);
+    assert_int_equal(c->seq[0].n_cells, 101);
+    assert_int_equal(c->seq[0].n_tokens, 301);
+    kvt_check(c, 0);
+    kv_close(c);
+}
+
 static void a_copy_has_a_state_and_checkpoints_of_its_own(void **state) {
     (void)state;
     struct kv *c = open_with(2000);
@@ -277,6 +294,7 @@ int main(void) {
         cmocka_unit_test(an_edited_prompt_is_replayed_from_the_newest_checkpoint_before_it),
         cmocka_unit_test(of_too_many_checkpoints_the_oldest_goes),
         cmocka_unit_test(beyond_the_bound_a_state_has_seen_what_is_live_and_nothing_else),
+        cmocka_unit_test(where_only_the_kept_part_stays_the_state_is_its),
         cmocka_unit_test(a_copy_has_a_state_and_checkpoints_of_its_own),
         cmocka_unit_test(a_snapshot_holds_the_state_and_its_checkpoints),
         cmocka_unit_test(at_random_the_state_is_that_of_the_live_tokens),
