@@ -177,6 +177,8 @@ void kv_stats_get(struct kv *c, struct kv_stats *s);
 /* kv_memory */
 /* Gives a cache that is being opened its memory, before anything is committed: what the memory cannot do governs that. */
 void kv_memory_open(struct kv *c);
+/* It does what m says from here on. */
+void kv_memory_use(struct kv *c, const struct kv_memory *m);
 void kv_memory_destroy(struct kv *c);
 /* The plug-in has broken, as why says: the default memory goes on, with what the cache holds, or (break) with nothing in it. */
 void kv_memory_retire(struct kv *c, const char *call, const struct err *why);

@@ -57,12 +57,24 @@ void kv_cells_own(struct kv_cells *t, uint32_t cell, uint32_t n, int seq) {
     }
 }
 
-void kv_cells_disown(struct kv_cells *t, uint32_t cell, uint32_t n, int seq) {
+void kv_cells_unmark(struct kv_cells *t, uint32_t cell, uint32_t n, int seq) {
     uint64_t bit = (uint64_t)1 << seq;
     for (uint32_t i = cell; i < cell + n; i++) {
         assert(t->owner[i] & bit);
         set_owner(t, i, t->owner[i] & ~bit);
     }
+}
+
+void kv_cells_tell(const struct kv_cells *t, uint32_t cell, uint32_t n) {
+    for (uint32_t i = cell, end = cell + n, from; t->freed && i < end; i++) {
+        for (from = i; i < end && !t->owner[i]; i++);
+        if (i > from) t->freed(t->ctx, from, i - from);
+    }
+}
+
+void kv_cells_disown(struct kv_cells *t, uint32_t cell, uint32_t n, int seq) {
+    kv_cells_unmark(t, cell, n, seq);
+    kv_cells_tell(t, cell, n);
 }
 
 uint32_t kv_cells_count_shared(const struct kv_cells *t, uint32_t cell, uint32_t n) {

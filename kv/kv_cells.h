@@ -22,6 +22,8 @@ struct kv_cells {
     uint32_t n_parked;          /* cells that such a one owns */
     uint32_t n_resting;         /* and nobody else */
     uint32_t hint;              /* where the search for a free cell starts */
+    void (*freed)(void *ctx, uint32_t cell, uint32_t n); /* is told of neighbours that have lost their last owner; NULL: nobody asks */
+    void *ctx;
     uint32_t stream_blocks;     /* blocks that a sequence may have where each has a stream of its own; 0: one pool for all */
 };
 
@@ -30,6 +32,10 @@ void kv_cells_free(struct kv_cells *t);
 
 void kv_cells_own(struct kv_cells *t, uint32_t cell, uint32_t n, int seq);
 void kv_cells_disown(struct kv_cells *t, uint32_t cell, uint32_t n, int seq); /* a cell without owner is free */
+/* The two halves of it, for where owners are put back or changed before it is known what is free: an owner that goes silently, and
+ * those of [cell, cell + n) that have none told of. */
+void kv_cells_unmark(struct kv_cells *t, uint32_t cell, uint32_t n, int seq);
+void kv_cells_tell(const struct kv_cells *t, uint32_t cell, uint32_t n);
 /* Cells of [cell, cell + n) with several owners. */
 uint32_t kv_cells_count_shared(const struct kv_cells *t, uint32_t cell, uint32_t n);
 /* Cells of [cell, cell + n), a live sequence's, that no other live one owns. */

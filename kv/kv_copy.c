@@ -149,8 +149,12 @@ static void replace(struct kv_seq *z, struct kv_seq *out) {
     *z = *out;
 }
 
-static void disown_runs(struct kv *c, int seq, const struct kv_seq *s, size_t n_runs) {
-    for (size_t i = 0; i < n_runs; i++) kv_cells_disown(&c->cells, s->run[i].cell, s->run[i].n, seq);
+static void unmark_runs(struct kv *c, int seq, const struct kv_seq *s, size_t n_runs) {
+    for (size_t i = 0; i < n_runs; i++) kv_cells_unmark(&c->cells, s->run[i].cell, s->run[i].n, seq);
+}
+
+static void tell_runs(const struct kv *c, const struct kv_seq *s) {
+    for (size_t i = 0; i < s->n_runs; i++) kv_cells_tell(&c->cells, s->run[i].cell, s->run[i].n);
 }
 
 /* seq, which owns nothing, becomes the owner of the runs of s; false, with nothing changed, where a cell is there twice. */
@@ -159,7 +163,7 @@ static bool own_runs(struct kv *c, int seq, const struct kv_seq *s) {
         const struct kv_run *r = &s->run[i];
         for (uint32_t k = 0; k < r->n; k++)
             if (c->cells.owner[r->cell + k] >> seq & 1) {
-                disown_runs(c, seq, s, i);
+                unmark_runs(c, seq, s, i);
                 return false;
             }
         kv_cells_own(&c->cells, r->cell, r->n, seq);
@@ -171,8 +175,11 @@ static bool own_runs(struct kv *c, int seq, const struct kv_seq *s) {
  * positions. */
 static int change_owners(struct kv *c, int dst, const struct kv_seq *out, struct err *e) {
     const struct kv_seq *z = &c->seq[dst];
-    disown_runs(c, dst, z, z->n_runs);
-    if (own_runs(c, dst, out)) return 0;
+    unmark_runs(c, dst, z, z->n_runs);
+    if (own_runs(c, dst, out)) {
+        tell_runs(c, z);
+        return 0;
+    }
     own_runs(c, dst, z);
     return err_set(e, ERR_USAGE, "sequence %d shares a cell of the range at another position", dst);
 }
@@ -189,7 +196,8 @@ static int copy_stream(struct kv *c, int src, int dst, struct kv_seq *out, struc
         free(cell);
         return err_set(e, ERR_MEMORY, "no memory for a copy of %u cells", n);
     }
-    disown_runs(c, dst, &c->seq[dst], c->seq[dst].n_runs);
+    unmark_runs(c, dst, &c->seq[dst], c->seq[dst].n_runs);
+    tell_runs(c, &c->seq[dst]);
     bool found = kv_slot_find(c, dst, n, false, cell);
     assert(found);
     (void)found;
@@ -198,7 +206,7 @@ static int copy_stream(struct kv *c, int src, int dst, struct kv_seq *out, struc
     for (size_t i = 0; i < a->n_runs; i++)
         for (uint32_t k = 0; k < a->run[i].n; k++, at++) {
             const struct kv_run *r = &a->run[i];
-            kv_move_copy(c, r->cell + k, cell[at]);
+            c->memory->copy(c, r->cell + k, cell[at]);
             kv_seq_push(out, &(struct kv_run){r->pos + k, r->offset, r->index + k, cell[at], 1});
         }
     free(cell);

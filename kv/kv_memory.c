@@ -22,6 +22,10 @@ static void default_destroy(struct kv *c) {
     (void)c;
 }
 
+static void default_drop(struct kv *c, uint32_t cell, uint32_t n) {
+    (void)c, (void)cell, (void)n;
+}
+
 /* The mode decides. */
 static int default_evict(struct kv *c, const struct kv_memory_ask *ask, struct err *e) {
     (void)c, (void)ask, (void)e;
@@ -45,6 +49,8 @@ const struct kv_memory kv_memory_default = {
     .keep = kv_ops_keep,
     .add = kv_move_add,
     .div = kv_move_div,
+    .drop = default_drop,
+    .copy = kv_move_copy,
     .evict = default_evict,
     .save = kv_save_seq,
     .load = kv_load_seq,
@@ -103,6 +109,17 @@ static void refuse(struct kv *c, const struct err *why) {
     tell(c, "%s; the default memory is used", why->text);
 }
 
+static void tell_freed(void *ctx, uint32_t cell, uint32_t n) {
+    struct kv *c = ctx;
+    c->memory->drop(c, cell, n);
+}
+
+void kv_memory_use(struct kv *c, const struct kv_memory *m) {
+    c->memory = m;
+    c->cells.freed = m->drop == default_drop ? NULL : tell_freed;
+    c->cells.ctx = c;
+}
+
 /* The plug-in that was asked for, or NULL, of which an event tells. */
 static const struct kv_memory *load_plugin(struct kv *c) {
     struct err why = {0};
@@ -123,7 +140,8 @@ void kv_memory_open(struct kv *c) {
     const struct kv_memory *m = load_plugin(c);
     if (!m) return;
     if (!m->create(c, &c->config, &e)) {
-        c->memory = c->created = m;
+        c->created = m;
+        kv_memory_use(c, m);
         tell(c, "the memory is %s", m->name);
     } else {
         err_set(&why, ERR_FAILED, "memory %s cannot be opened: %s", m->name, said(&e));
@@ -138,15 +156,16 @@ void kv_memory_destroy(struct kv *c) {
 
 void kv_memory_retire(struct kv *c, const char *call, const struct err *why) {
     tell(c, BROKEN, c->memory->name, call, said(why));
-    c->memory = &kv_memory_default;
+    kv_memory_use(c, &kv_memory_default);
     kv_stats_publish(c);
 }
 
 void kv_memory_break(struct kv *c, const char *call, const struct err *why) {
+    kv_memory_retire(c, call, why);
     c->running.on = false;
     kv_prompt_drop_all(c);
     for (int s = 0; s < kv_seqs(c); s++) kv_ops_strip(c, s);
-    kv_memory_retire(c, call, why);
+    kv_stats_publish(c);
 }
 
 /* ---- the calls ----------------------------------------------------------------------------------------------- */

@@ -3,8 +3,8 @@
  * A plug-in is a shared object with one symbol, kvetch_memory. It is given the table of the default memory, copies it,
  * puts its own functions in place of those that it changes, and returns the copy. What it does not change, and what it
  * calls through host->base from within its own functions, is the default memory itself: cells, growth, budget,
- * sequences, snapshots. An eviction policy is one function (evict), a lossy format is one (write), a memory with cells of
- * its own is four (place, write, view with attend, rm).
+ * sequences, snapshots. An eviction policy is one function (evict), a lossy format is one (write), keys and values in
+ * storage of one's own are five (place, write, view with attend, drop, copy).
  *
  * Contracts and thread rules of the functions are those of the kv_* call in kv/kv.h that is named beside each: that call
  * is nothing but the call of the function. A function that fails with ERR_FAILED has broken: the plug-in is let go, all
@@ -15,7 +15,7 @@
 
 #include "kv/kv.h"
 
-#define KV_MEMORY_VERSION 1u
+#define KV_MEMORY_VERSION 2u
 #define KV_MEMORY_SYMBOL "kvetch_memory"
 
 /* What a memory can do. Where a flag is missing the cache does without:
@@ -67,6 +67,16 @@ struct kv_memory {
     int (*add)(struct kv *c, int seq, int64_t p0, int64_t p1, int64_t d, struct err *e);  /* kv_seq_add */
     int (*div)(struct kv *c, int seq, int64_t p0, int64_t p1, int d, struct err *e);      /* kv_seq_div */
 
+    /* What a plug-in keeps of a token it keeps by the number of its cell, which is known from place on (b->cell) and never changes: which
+     * sequences and entries of the prompt cache own a cell is the default memory's business. Both are called from within other calls, and
+     * may call their like of the base, nothing else of the cache.
+     * drop: cells [cell, cell + n), which had been applied, have lost their last owner, whatever took it: rm and the like, a rewind, an eviction,
+     * the prompt cache, a closing or clearing of sequences, a load over them. They may be placed again at once.
+     * copy: cell `to`, which has no owner yet, becomes a copy of `from`, with the key as it is turned: where cells that others share move (add,
+     * div), and between streams (cp). A copy that finds no memory is answered by the call that it is made within, with ERR_FAILED. */
+    void (*drop)(struct kv *c, uint32_t cell, uint32_t n);
+    void (*copy)(struct kv *c, uint32_t from, uint32_t to);
+
     /* Which cells leave, where the bound is reached and the mode is shift or slide. Marks at least n_need of those that are not kept; none: the
      * mode decides, as it does where too few are left to choose from. Too few, or one that is kept, counts as broken. */
     int (*evict)(struct kv *c, const struct kv_memory_ask *ask, struct err *e);
@@ -79,7 +89,8 @@ struct kv_memory {
 /* What a plug-in, which links nothing of the program, may call. Lives as long as the program. */
 struct kv_memory_host {
     uint32_t version, bytes;      /* KV_MEMORY_VERSION, sizeof(struct kv_memory_host) */
-    const struct kv_memory *base; /* the default memory; its functions are called with the plug-in's own struct kv */
+    const struct kv_memory *base; /* the default memory; its functions are called with the plug-in's own struct kv. base->view shows also what a sequence
+                                   * has outside of a batch: (struct kv_batch){.seq = seq} */
     void **(*state)(struct kv *c); /* where the plug-in keeps a pointer to what is its own; NULL at first */
     const struct kv_config *(*config)(const struct kv *c);
     const struct kv_layout *(*layout)(const struct kv *c);

@@ -105,7 +105,7 @@ static void move_run(struct kv *c, int seq, struct work *w, const struct kv_run 
         uint32_t cell = r->cell + k;
         if (kv_cells_count_shared(&c->cells, cell, 1)) {
             uint32_t to = w->fresh[w->used++];
-            kv_move_copy(c, cell, to);
+            c->memory->copy(c, cell, to);
             kv_cells_disown(&c->cells, cell, 1, seq);
             kv_cells_own(&c->cells, to, 1, seq);
             cell = to;

@@ -12,7 +12,8 @@ static const struct {
     size_t at;
 } calls[] = {
     CALL(create), CALL(destroy), CALL(place), CALL(apply), CALL(abandon), CALL(write), CALL(view), CALL(rm),
-    CALL(cp),     CALL(keep),    CALL(add),   CALL(div),   CALL(evict),   CALL(save),  CALL(load), CALL(stats),
+    CALL(cp),     CALL(keep),    CALL(add),   CALL(div),   CALL(drop),    CALL(copy),  CALL(evict), CALL(save),
+    CALL(load),   CALL(stats),
 };
 #undef CALL
 

@@ -122,7 +122,7 @@ static void mark(struct kv *c, size_t from, size_t to, bool own) {
     for (size_t i = from; i < to; i++) {
         const struct kv_slot *z = &c->running.slot[i];
         for (uint32_t k = 0; k < z->n; k++)
-            (own ? kv_cells_own : kv_cells_disown)(&c->cells, c->running.all[z->at + k], 1, z->seq);
+            (own ? kv_cells_own : kv_cells_unmark)(&c->cells, c->running.all[z->at + k], 1, z->seq);
         if (own)
             c->seq[z->seq].n_cells += z->n;
         else

@@ -55,7 +55,7 @@ static void what_is_no_plug_in_of_this_version_is_refused_by_name(void **state) 
     (void)state;
     static const char END[] = "; the default memory is used";
     static const struct { const char *fault, *sentence; } row[] = {
-        {"version", "broken.so: a memory plug-in of version 2; this program takes version 1"},
+        {"version", "broken.so: a memory plug-in of version 3; this program takes version 2"},
         {"bytes", "broken.so: its table has"},
         {"name", "broken.so: it has no name"},
         {"flags", "broken.so: flags 0x10001f are not all known"},

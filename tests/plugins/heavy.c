@@ -5,7 +5,7 @@
  * important long ago does not stay for ever. Cells leave by groups of GROUP neighbours: a few words mean more than every
  * third letter of many, and each gap costs attention one more rotation of its queries.
  *
- * The mass travels with a snapshot, in front of the caller's own state, so that a resumed conversation goes on with the same choices. */
+ * The mass is not saved: what a resumed conversation had read starts from none. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -78,9 +78,14 @@ static int place(struct kv *c, int seq, const int32_t *token, uint32_t n, size_t
         host->base->abandon(c, b);
         return host->fail(e, ERR_MEMORY, "no memory for the masses of %u cells", s.reserved);
     }
-    for (uint32_t i = 0; i < n; i++) h->mass[b->cell[i]] = 0;
     h->n_view = 0;
     return 0;
+}
+
+/* Whatever is in the cells next has not been looked at. */
+static void drop(struct kv *c, uint32_t cell, uint32_t n) {
+    struct heavy *h = heavy_of(c);
+    for (uint32_t i = cell; i < cell + n && i < h->cap; i++) h->mass[i] = 0;
 }
 
 static void view(struct kv *c, const struct kv_batch *b, struct kv_view *v) {
@@ -147,6 +152,7 @@ const struct kv_memory *kvetch_memory(const struct kv_memory_host *from) {
     table.create = create;
     table.destroy = destroy;
     table.place = place;
+    table.drop = drop;
     table.view = view;
     table.apply = apply;
     table.evict = evict;
