@@ -232,7 +232,7 @@ static int make_room(struct kv *c, int seq, uint32_t n, struct kv_plan *plan, st
     if (rc && c->config.evict == KV_EVICT_STOP) return rc;
     struct err why = {0};
     int code = kv_evict_make_room(c, seq, n, limit, plan, &why);
-    if (code && rc) return rc; /* what is in the way is the memory */
+    if (code && rc && code != ERR_FAILED) return rc; /* what is in the way is the memory */
     if (code) return err_set(e, code, "%s", why.text);
     uint32_t most = kv_blocks(c->config.streams ? kv_bound_cells(c) : kv_pool(c));
     if (c->arena.n_blocks > most) kv_growth_shrink(c, most, "bound lowered");
@@ -244,7 +244,7 @@ static int make_room(struct kv *c, int seq, uint32_t n, struct kv_plan *plan, st
 int kv_make_room(struct kv *c, int seq, uint32_t n, struct kv_plan *plan, struct err *e) {
     assert(!c->running.on && seq >= 0 && seq < kv_seqs(c));
     *plan = (struct kv_plan){.n_cached = c->seq[seq].n_cells};
-    return make_room(c, seq, n, plan, e);
+    return kv_memory_answer(c, "evict", make_room(c, seq, n, plan, e), e);
 }
 
 int kv_cache_begin(struct kv *c, int seq, const int32_t *token, uint32_t n, size_t first, struct kv_batch *b, struct err *e) {

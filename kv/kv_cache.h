@@ -183,6 +183,8 @@ void kv_memory_destroy(struct kv *c);
 /* The plug-in has broken, as why says: the default memory goes on, with what the cache holds, or (break) with nothing in it. */
 void kv_memory_retire(struct kv *c, const char *call, const struct err *why);
 void kv_memory_break(struct kv *c, const char *call, const struct err *why);
+/* What a call of the memory answered: rc, after it has been let go for ERR_FAILED. */
+int kv_memory_answer(struct kv *c, const char *call, int rc, struct err *e);
 static inline bool kv_memory_can(const struct kv *c, uint32_t flags) {
     return (c->memory->flags & flags) == flags;
 }
@@ -282,7 +284,7 @@ size_t kv_evict_reply_cells(const struct kv *c); /* cells that must stay free be
 
 /* kv_choice */
 /* Asks a plug-in for n_need cells. *n_ranges of c->range, in order, are to leave, *n_cells cells; none: the mode decides. A plug-in whose choice
- * cannot be carried out has broken, and the mode decides. ERR_MEMORY. */
+ * cannot be carried out has broken, and the mode decides, unless it kept keys and values itself: ERR_FAILED. ERR_MEMORY. */
 int kv_choice_make(struct kv *c, const struct kv_ask *a, size_t n_need, size_t *n_ranges, size_t *n_cells, struct err *e);
 
 /* kv_sync */

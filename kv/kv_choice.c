@@ -77,6 +77,7 @@ int kv_choice_make(struct kv *c, const struct kv_ask *a, size_t n_need, size_t *
     if (!rc) rc = collect(c, &ask, n_ranges, n_cells, &why);
     if (!rc) return 0;
     if (rc != ERR_FAILED) return err_set(e, rc, "%s", why.text);
+    if (c->memory->write != kv_memory_default.write) return err_set(e, rc, "what it lets leave: %s", why.text); /* the cells may hold nothing */
     *n_ranges = *n_cells = 0;
     kv_memory_retire(c, "evict", &why);
     return 0;

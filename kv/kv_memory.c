@@ -170,8 +170,7 @@ void kv_memory_break(struct kv *c, const char *call, const struct err *why) {
 
 /* ---- the calls ----------------------------------------------------------------------------------------------- */
 
-/* What a call of the memory answered. */
-static int answer(struct kv *c, const char *call, int rc, struct err *e) {
+int kv_memory_answer(struct kv *c, const char *call, int rc, struct err *e) {
     if (rc != ERR_FAILED || c->memory == &kv_memory_default) return rc;
     struct err why = {0};
     if (e) why = *e;
@@ -181,7 +180,7 @@ static int answer(struct kv *c, const char *call, int rc, struct err *e) {
 }
 
 int kv_begin(struct kv *c, int seq, const int32_t *token, uint32_t n, size_t first, struct kv_batch *b, struct err *e) {
-    return answer(c, "place", c->memory->place(c, seq, token, n, first, b, e), e);
+    return kv_memory_answer(c, "place", c->memory->place(c, seq, token, n, first, b, e), e);
 }
 
 void kv_finish(struct kv *c, struct kv_batch *b) {
@@ -206,7 +205,7 @@ bool kv_seq_rm(struct kv *c, int seq, int64_t p0, int64_t p1) {
 }
 
 int kv_seq_cp(struct kv *c, int src, int dst, int64_t p0, int64_t p1, struct err *e) {
-    return answer(c, "cp", c->memory->cp(c, src, dst, p0, p1, e), e);
+    return kv_memory_answer(c, "cp", c->memory->cp(c, src, dst, p0, p1, e), e);
 }
 
 void kv_seq_keep(struct kv *c, int seq) {
@@ -215,24 +214,24 @@ void kv_seq_keep(struct kv *c, int seq) {
 
 int kv_seq_add(struct kv *c, int seq, int64_t p0, int64_t p1, int64_t d, struct err *e) {
     if (!kv_memory_can(c, KV_CAN_SHIFT)) return err_set(e, ERR_USAGE, "memory %s cannot move positions", c->memory->name);
-    return answer(c, "add", c->memory->add(c, seq, p0, p1, d, e), e);
+    return kv_memory_answer(c, "add", c->memory->add(c, seq, p0, p1, d, e), e);
 }
 
 int kv_seq_div(struct kv *c, int seq, int64_t p0, int64_t p1, int d, struct err *e) {
     if (!kv_memory_can(c, KV_CAN_SHIFT)) return err_set(e, ERR_USAGE, "memory %s cannot move positions", c->memory->name);
-    return answer(c, "div", c->memory->div(c, seq, p0, p1, d, e), e);
+    return kv_memory_answer(c, "div", c->memory->div(c, seq, p0, p1, d, e), e);
 }
 
 int kv_save(struct kv *c, int seq, const char *path, const struct kv_snapshot_info *info, uint64_t *bytes, struct err *e) {
     if (!kv_memory_can(c, KV_EXACT_RESTORE))
         return err_set(e, ERR_USAGE, "memory %s does not restore exactly what it holds", c->memory->name);
-    return answer(c, "save", c->memory->save(c, seq, path, info, bytes, e), e);
+    return kv_memory_answer(c, "save", c->memory->save(c, seq, path, info, bytes, e), e);
 }
 
 int kv_load(struct kv *c, int seq, const char *path, const struct kv_snapshot_info *expect, uint64_t *bytes, struct err *e) {
     if (!kv_memory_can(c, KV_EXACT_RESTORE))
         return err_set(e, ERR_USAGE, "memory %s does not restore exactly what it holds", c->memory->name);
-    return answer(c, "load", c->memory->load(c, seq, path, expect, bytes, e), e);
+    return kv_memory_answer(c, "load", c->memory->load(c, seq, path, expect, bytes, e), e);
 }
 
 void kv_get_stats(struct kv *c, struct kv_stats *s) {

@@ -78,7 +78,8 @@ struct kv_memory {
     void (*copy)(struct kv *c, uint32_t from, uint32_t to);
 
     /* Which cells leave, where the bound is reached and the mode is shift or slide. Marks at least n_need of those that are not kept; none: the
-     * mode decides, as it does where too few are left to choose from. Too few, or one that is kept, counts as broken. */
+     * mode decides, as it does where too few are left to choose from. Too few, or one that is kept, counts as broken; where write is the base's the
+     * cache's cells hold everything, and the conversation stays. */
     int (*evict)(struct kv *c, const struct kv_memory_ask *ask, struct err *e);
 
     int (*save)(struct kv *c, int seq, const char *path, const struct kv_snapshot_info *info, uint64_t *bytes, struct err *e); /* kv_save */

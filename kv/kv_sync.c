@@ -129,7 +129,7 @@ int kv_sync(struct kv *c, int seq, const struct kv_prompt *p, struct kv_plan *pl
         rc = kv_evict_plan(c, &a, &d, e);
     }
     if (rc) {
-        if (rc != ERR_CONTEXT || limit == kv_limit(c)) return rc;
+        if (rc != ERR_CONTEXT || limit == kv_limit(c)) return kv_memory_answer(c, "evict", rc, e);
         if (e) e->code = ERR_MEMORY;
         err_prefix(e, "memory is short");
         return ERR_MEMORY;

@@ -105,6 +105,36 @@ static void one_that_chooses_what_it_must_not_is_let_go_and_the_mode_decides(voi
     kv_close(c);
 }
 
+/* The cache's own cells do not hold what such a one was given. */
+static void where_it_kept_keys_and_values_itself_all_is_computed_again(void **state) {
+    (void)state;
+    struct kv *c = open_with("broken.so", "evict write", 64);
+    struct err e = {0};
+    struct kv_plan plan;
+    int32_t token[60];
+    int i = 0, rc = 0;
+    while (i < 100 && !(rc = kvt_append(c, 0, i, &e))) i++;
+    assert_int_equal(i, 64);
+    assert_int_equal(rc, ERR_FAILED);
+    assert_non_null(strstr(e.text, "memory broken has broken at \"place\": what it lets leave: token 0 must stay"));
+    assert_ptr_equal(c->memory, &kv_memory_default);
+    assert_int_equal(kv_seq_pos_max(c, 0), -1);
+    kv_close(c);
+    c = open_with("broken.so", "evict write", 64);
+    for (i = 0; i < 60; i++) token[i] = i;
+    struct kv_turn turn[2] = {{4, 36, false}, {40, 20, false}};
+    struct kv_prompt p = {token, 40, 4, turn, 1, 1};
+    assert_int_equal(kvt_prompt(c, 0, &p, &plan, &e), 0);
+    assert_int_equal(kv_set_bound(c, 50, &e), 0);
+    p.n_tokens = 60;
+    p.n_turns = 2;
+    assert_int_equal(kv_sync(c, 0, &p, &plan, &e), ERR_FAILED);
+    assert_non_null(strstr(told(c), "memory broken has broken at \"evict\": what it lets leave: token 0 must stay"));
+    assert_int_equal(kvt_prompt(c, 0, &p, &plan, &e), 0);
+    kvt_check(c, 0);
+    kv_close(c);
+}
+
 static void what_a_memory_cannot_do_the_cache_does_without(void **state) {
     (void)state;
     struct kv *c = open_with("broken.so", "fixed", 1000);
@@ -227,6 +257,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(what_is_no_plug_in_of_this_version_is_refused_by_name),
         cmocka_unit_test(one_that_breaks_is_let_go_and_the_conversation_is_computed_again),
         cmocka_unit_test(one_that_chooses_what_it_must_not_is_let_go_and_the_mode_decides),
+        cmocka_unit_test(where_it_kept_keys_and_values_itself_all_is_computed_again),
         cmocka_unit_test(what_a_memory_cannot_do_the_cache_does_without),
         cmocka_unit_test(what_a_refused_one_cannot_do_changes_nothing),
         cmocka_unit_test(what_one_that_was_let_go_could_not_do_the_cache_does_again),

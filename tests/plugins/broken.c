@@ -25,6 +25,12 @@ static int evict(struct kv *c, const struct kv_memory_ask *ask, struct err *e) {
     return 0;
 }
 
+/* It might keep what is written where the cache does not find it. */
+static void write(struct kv *c, const struct kv_batch *b, uint32_t layer, uint32_t i0, uint32_t i1, const float *k, size_t k_stride, const float *v,
+                  size_t v_stride) {
+    (void)c, (void)b, (void)layer, (void)i0, (void)i1, (void)k, (void)k_stride, (void)v, (void)v_stride;
+}
+
 static void set_version(void) { table.version++; }
 static void set_bytes(void) { table.bytes -= 8; }
 static void set_name(void) { table.name = ""; }
@@ -33,6 +39,7 @@ static void set_missing(void) { table.div = NULL; }
 static void set_create(void) { table.create = create; }
 static void set_place(void) { table.place = place; }
 static void set_evict(void) { table.evict = evict; }
+static void set_write(void) { table.write = write; }
 static void set_fixed(void) { table.flags &= ~(KV_CAN_GROW | KV_CAN_SHIFT | KV_EXACT_RESTORE); }
 
 static const struct {
@@ -41,6 +48,7 @@ static const struct {
 } faults[] = {
     {"version", set_version}, {"bytes", set_bytes}, {"name", set_name},   {"flags", set_flags}, {"missing", set_missing},
     {"create", set_create},   {"place", set_place}, {"evict", set_evict}, {"fixed", set_fixed},
+    {"write", set_write},
 };
 
 const struct kv_memory *kvetch_memory(const struct kv_memory_host *from) {
