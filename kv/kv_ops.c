@@ -192,6 +192,9 @@ int kv_set_bound(struct kv *c, uint32_t bound, struct err *e) {
     }
     c->cells.stream_blocks = c->config.streams ? kv_blocks(bound) : 0;
     if (blocks < c->arena.n_blocks + c->arena.n_spare) kv_growth_shrink(c, blocks, "bound lowered");
+    pthread_mutex_lock(&c->lock);
+    c->room_us = 0; /* what was measured may have been the room to the old bound */
+    pthread_mutex_unlock(&c->lock);
     kv_stats_publish(c);
     return 0;
 }

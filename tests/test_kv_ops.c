@@ -230,6 +230,20 @@ static void a_rebuilding_that_memory_refuses_leaves_the_old_state(void **state) 
     kv_close(c);
 }
 
+static void the_room_that_is_told_of_follows_the_bound_at_once(void **state) {
+    (void)state;
+    struct kv_config g = kvt_config(KV_BLOCK, "f32");
+    struct kv *c = kvt_open(&g);
+    struct kv_stats s;
+    kv_get_stats(c, &s);
+    assert_int_equal(s.room_bytes, 0);
+    assert_int_equal(kv_set_bound(c, 4 * KV_BLOCK, NULL), 0);
+    kv_get_stats(c, &s);
+    assert_int_equal(s.room_bytes, 3 * s.block_bytes);
+    assert_string_equal(s.room_limit, "bound");
+    kv_close(c);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_range_takes_the_place_of_what_was_there_and_shares_its_cells),
@@ -241,6 +255,7 @@ int main(void) {
         cmocka_unit_test(one_is_kept_and_the_pool_is_whole_again),
         cmocka_unit_test(a_bound_is_refused_that_is_out_of_range_or_too_small_for_what_is_kept),
         cmocka_unit_test(a_rebuilding_that_memory_refuses_leaves_the_old_state),
+        cmocka_unit_test(the_room_that_is_told_of_follows_the_bound_at_once),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
