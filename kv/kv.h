@@ -205,8 +205,9 @@ void kv_write(struct kv *c, const struct kv_batch *b, uint32_t layer, uint32_t i
  * one that it leaves itself, which holds from kv_finish on. */
 const void *kv_state_read(struct kv *c, const struct kv_batch *b);
 void *kv_state_write(struct kv *c, const struct kv_batch *b);
-/* Keeps a copy of state and ring as they are; to be called before each reply. The oldest of too many goes. Without either nothing happens. ERR_MEMORY. */
-int kv_checkpoint(struct kv *c, int seq, struct err *e);
+/* Keeps a copy of state and ring as they are; to be called before each reply. The oldest of too many goes. Without either nothing happens, and
+ * without room for it none is taken: a rewind goes back further then. */
+void kv_checkpoint(struct kv *c, int seq);
 /* The last token index, at most index, from which the sequence can be computed on: index itself, or, where a state, a ring or a plug-in cannot be
  * cut there, that of the newest checkpoint before it, or 0. kv_sync goes back to such a point and plans what is to be replayed. */
 size_t kv_resume_point(const struct kv *c, int seq, size_t index);
@@ -352,7 +353,8 @@ struct kv_stats {
     uint32_t n_parked, parked_cells;             /* entries of the prompt cache; cells that they own, also together with live sequences */
     uint64_t parked_bytes, parked_limit_bytes;   /* of those cells, and the most there may be */
     uint64_t ring_bytes;                         /* of window rings, committed */
-    uint64_t state_bytes;                        /* of recurrent states, and of all checkpoints */
+    uint64_t state_bytes;                        /* of recurrent states */
+    uint64_t checkpoint_bytes;                   /* of checkpoints of states and rings */
     const char *memory;                          /* "default", or a plug-in's name; lives as long as the program */
 };
 void kv_get_stats(struct kv *c, struct kv_stats *s);

@@ -54,6 +54,12 @@ struct kv_running {
     uint32_t *all, cap;              /* cap: of all and run */
 };
 
+/* What the cache holds: cells, rings, states, checkpoints. A ring that has begun counts as a whole, since a conversation must not end because
+ * cells have taken what its ring still needs. */
+struct kv_held {
+    uint64_t committed, touched; /* bytes; of these, those that take physical memory */
+};
+
 struct kv {
     struct kv_config config; /* bound and evict may change; start, step and keep are as given */
     _Atomic(const struct kv_memory *) memory; /* the default memory, or a plug-in's over it; never NULL */
@@ -104,7 +110,8 @@ struct kv {
     struct kv_budget budget;
     uint64_t refused_us;   /* when a growth was last refused; 0: never */
     pthread_mutex_t lock;  /* guards what follows, nothing else */
-    struct kv_stats stats; /* the copy that other threads may take */
+    struct kv_stats stats; /* the copy that other threads may take, */
+    struct kv_held held;   /* and what the room is beside */
     uint64_t room_us;      /* when its room was last measured; 0: never */
 };
 
@@ -205,8 +212,12 @@ uint32_t kv_growth_target(const struct kv *c, uint32_t cells);
 /* Cells that the arena holds or could hold with the memory there is, at most kv_pool. Reads files: not for every
  * token. */
 uint32_t kv_growth_reach(const struct kv *c);
-/* Room left now. */
+struct kv_held kv_growth_held(const struct kv *c);
+/* Room left beside that. */
 struct kv_room kv_growth_room(const struct kv *c);
+/* To be called before anything but cells is allocated: whether there is room for so many bytes more, giving back the spare block where that
+ * helps. ERR_MEMORY, beginning with what needs it. */
+int kv_growth_ask(struct kv *c, uint64_t bytes, const char *what, struct err *e);
 /* Where memory is short of a whole step, drops entries of the prompt cache, until n more cells find room in what there is, or
  * the step fits, or no entry is left. */
 void kv_growth_drop_entries(struct kv *c, uint64_t n);

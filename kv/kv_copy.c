@@ -233,7 +233,7 @@ int kv_copy_cp(struct kv *c, int src, int dst, int64_t p0, int64_t p1, struct er
     out.n_runs = out.n_tokens = out.n_left = out.n_turns = out.n_cells = 0;
     int rc = splice(c, a, z, &x, &out, e);
     struct kv_state state = {0};
-    if (!rc && kv_state_clone(c, src, &state)) rc = err_set(e, ERR_MEMORY, "no memory for the copy of a state");
+    if (!rc) rc = kv_state_clone(c, src, &state, e);
     if (!rc) rc = c->config.streams ? copy_stream(c, src, dst, &out, e) : change_owners(c, dst, &out, e);
     if (rc) {
         kv_seq_free(&out);

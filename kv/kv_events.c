@@ -125,7 +125,8 @@ void kv_stats_publish(struct kv *c) {
         .n_runs = (uint32_t)c->seq[0].n_runs,
         .n_offsets = count_offsets(&c->seq[0]),
         .ring_bytes = kv_ring_bytes(c),
-        .state_bytes = kv_state_total(c),
+        .state_bytes = kv_state_bytes(c),
+        .checkpoint_bytes = kv_state_point_bytes(c),
         .memory = c->memory->name,
     };
     kv_prompt_count(c, &s);
@@ -133,6 +134,7 @@ void kv_stats_publish(struct kv *c) {
     s.room_bytes = c->stats.room_bytes;
     s.room_limit = c->stats.room_limit;
     c->stats = s;
+    c->held = kv_growth_held(c);
     pthread_mutex_unlock(&c->lock);
 }
 
@@ -143,9 +145,10 @@ void kv_stats_get(struct kv *c, struct kv_stats *s) {
     bool stale = c->room_us == 0 || now - c->room_us > 1000000;
     if (stale) c->room_us = now;
     *s = c->stats;
+    struct kv_held held = c->held;
     pthread_mutex_unlock(&c->lock);
     if (!stale) return;
-    struct kv_room room = kv_budget_room(&c->budget, s->committed_bytes, s->touched_bytes);
+    struct kv_room room = kv_budget_room(&c->budget, held.committed, held.touched);
     uint64_t parked = c->config.streams ? 0 : s->parked_cells, streams = c->config.streams ? c->config.streams : 1;
     uint64_t bound_bytes = kv_blocks(s->bound + parked) * streams * s->block_bytes;
     uint64_t to_bound = bound_bytes > s->committed_bytes ? bound_bytes - s->committed_bytes : 0;

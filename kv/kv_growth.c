@@ -104,9 +104,14 @@ static int commit(struct kv *c, uint32_t blocks) {
     return 0;
 }
 
+struct kv_held kv_growth_held(const struct kv *c) {
+    uint64_t states = kv_state_bytes(c) + kv_state_point_bytes(c);
+    return (struct kv_held){c->arena.committed_bytes + kv_ring_most_bytes(c) + states, kv_touched_bytes(c) + kv_ring_bytes(c) + states};
+}
+
 struct kv_room kv_growth_room(const struct kv *c) {
-    uint64_t more = kv_ring_bytes(c) + kv_state_total(c);
-    return kv_budget_room(&c->budget, c->arena.committed_bytes + more, kv_touched_bytes(c) + more);
+    struct kv_held held = kv_growth_held(c);
+    return kv_budget_room(&c->budget, held.committed, held.touched);
 }
 
 /* Blocks that fit into the room, beside those that are committed. */
@@ -128,6 +133,18 @@ static void give_back_spare(struct kv *c, const char *limit) {
     if (!c->arena.n_spare) return;
     kv_arena_uncommit(&c->arena, c->arena.n_blocks);
     kv_event_size(c, KV_EVENT_SHRINK, c->arena.n_blocks, bytes, since, limit);
+}
+
+int kv_growth_ask(struct kv *c, uint64_t bytes, const char *what, struct err *e) {
+    kv_spare_rest(c);
+    struct kv_room room = kv_growth_room(c);
+    if (bytes > room.bytes && c->arena.n_spare) {
+        give_back_spare(c, room.limit);
+        room = kv_growth_room(c);
+    }
+    if (bytes <= room.bytes) return 0;
+    return err_set(e, ERR_MEMORY, "%s needs %.1f MiB, and %.1f MiB are left (%s)", what, (double)bytes / (1 << 20), (double)room.bytes / (1 << 20),
+                   room.limit);
 }
 
 static int refuse(struct kv *c, uint32_t least, uint64_t since, const struct kv_room *room, struct err *e) {

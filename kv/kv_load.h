@@ -49,6 +49,6 @@ struct kv_load {
 };
 
 /* Reads and checks all but the blocks; l->fd is open. ERR_FILE with the reason, ERR_MEMORY. */
-int kv_load_index(struct kv_load *l, const struct kv *c, const struct kv_snapshot_info *expect, struct err *e);
+int kv_load_index(struct kv_load *l, struct kv *c, const struct kv_snapshot_info *expect, struct err *e);
 
 #endif

@@ -206,7 +206,7 @@ static int check_ranges(struct kv_load *l, struct err *e) {
     return 0;
 }
 
-static int check_conversation(struct kv_load *l, const struct kv *c, struct err *e) {
+static int check_conversation(struct kv_load *l, struct kv *c, struct err *e) {
     struct kv_seq *s = &l->seq;
     size_t n = l->part[KV_PART_TOKENS].n;
     s->cap_turns = l->part[KV_PART_TURNS].n + 1;
@@ -291,7 +291,7 @@ static int check_cells(struct kv_load *l, const struct kv *c, struct err *e) {
     return rc ? rc : check_runs(l, c, e);
 }
 
-int kv_load_index(struct kv_load *l, const struct kv *c, const struct kv_snapshot_info *expect, struct err *e) {
+int kv_load_index(struct kv_load *l, struct kv *c, const struct kv_snapshot_info *expect, struct err *e) {
     struct kv_snapshot_header want;
     kv_snapshot_describe(c, expect, &want);
     int rc = read_header(l, &want, e);

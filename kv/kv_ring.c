@@ -52,8 +52,9 @@ void kv_ring_free(struct kv_ring *r) {
     *r = (struct kv_ring){0};
 }
 
+static uint64_t most_bytes(const struct kv_ring *r) { return kv_arena_bytes(&r->arena, r->arena.cap_blocks); }
+
 static int open_ring(const struct kv_ring_shape *s, struct kv_ring *r) {
-    if (r->index) return 0;
     if (kv_arena_open(&r->arena, s->block_bytes, s->n_cells / KV_BLOCK, KV_ARENA_RESERVE)) return -1;
     r->index = malloc(s->n_cells * sizeof *r->index);
     if (r->index) return 0;
@@ -61,19 +62,30 @@ static int open_ring(const struct kv_ring_shape *s, struct kv_ring *r) {
     return -1;
 }
 
+/* The same, where there is room for all of it. */
+static int begin_ring(struct kv *c, struct kv_ring *r, struct err *e) {
+    if (open_ring(&c->ring_shape, r)) return err_set(e, ERR_MEMORY, "no memory for a ring of %u cells", c->ring_shape.n_cells);
+    uint64_t bytes = most_bytes(r);
+    struct kv_ring fresh = *r;
+    *r = (struct kv_ring){0}; /* or it would count twice */
+    int rc = kv_growth_ask(c, bytes, "a ring of the window", e);
+    if (rc)
+        kv_ring_free(&fresh);
+    else
+        *r = fresh;
+    return rc;
+}
+
 int kv_ring_reserve(struct kv *c, int seq, uint64_t ahead, uint32_t n, struct err *e) {
     const struct kv_ring_shape *s = &c->ring_shape;
     struct kv_ring *r = &c->state_of[seq].ring;
     if (!s->n_cells) return 0;
     if (n > ubatch(c)) return err_set(e, ERR_USAGE, "a micro-batch of %u tokens is more than the %u that rings have room for", n, ubatch(c));
-    if (open_ring(s, r)) return err_set(e, ERR_MEMORY, "no memory for a ring of %u cells", s->n_cells);
+    int rc = r->index ? 0 : begin_ring(c, r, e);
+    if (rc) return rc;
     uint64_t end = r->next + ahead + n, cells = end < s->n_cells ? end : s->n_cells;
     uint32_t blocks = kv_blocks(cells);
-    if (blocks <= r->arena.n_blocks) return 0;
-    uint64_t more = (uint64_t)(blocks - r->arena.n_blocks) * s->block_bytes;
-    struct kv_room room = kv_growth_room(c);
-    if (more > room.bytes || kv_arena_commit(&r->arena, blocks))
-        return err_set(e, ERR_MEMORY, "no memory for %llu more bytes of a ring", (unsigned long long)more);
+    if (kv_arena_commit(&r->arena, blocks)) return err_set(e, ERR_MEMORY, "the system refuses %u cells of a ring", blocks * KV_BLOCK);
     return 0;
 }
 
@@ -294,7 +306,7 @@ static int take_tokens(const struct kv *c, const uint8_t *at, uint64_t n, uint64
     return 0;
 }
 
-int kv_ring_take(const struct kv *c, const uint8_t *data, uint64_t n, size_t n_tokens, struct kv_ring *out, struct err *e) {
+int kv_ring_take(struct kv *c, const uint8_t *data, uint64_t n, size_t n_tokens, struct kv_ring *out, struct err *e) {
     const struct kv_ring_shape *s = &c->ring_shape;
     uint64_t next, item = sizeof(uint64_t) + s->cell_bytes;
     *out = (struct kv_ring){0};
@@ -307,7 +319,8 @@ int kv_ring_take(const struct kv *c, const uint8_t *data, uint64_t n, size_t n_t
         return err_set(e, ERR_FILE, "a ring of %llu tokens holds %llu, expected %llu", (unsigned long long)next, (unsigned long long)there, (unsigned long long)back);
     int rc = 0;
     uint32_t blocks = kv_blocks(next < s->n_cells ? next : s->n_cells);
-    if (open_ring(s, out) || kv_arena_commit(&out->arena, blocks)) rc = err_set(e, ERR_MEMORY, "no memory for a ring of %u cells", s->n_cells);
+    rc = begin_ring(c, out, e);
+    if (!rc && kv_arena_commit(&out->arena, blocks)) rc = err_set(e, ERR_MEMORY, "no memory for a ring of %u cells", s->n_cells);
     if (!rc) rc = take_tokens(c, data + sizeof next, there, next, n_tokens, out, e);
     if (rc) kv_ring_free(out);
     return rc;
@@ -318,3 +331,13 @@ uint64_t kv_ring_bytes(const struct kv *c) {
     for (int s = 0; s < KV_MAX_SEQS && c->ring_shape.n_cells; s++) n += c->state_of[s].ring.arena.committed_bytes;
     return n;
 }
+
+uint64_t kv_ring_most_bytes(const struct kv *c) {
+    uint64_t n = 0;
+    for (int s = 0; s < KV_MAX_SEQS && c->ring_shape.n_cells; s++) n += kv_ring_clone_bytes(&c->state_of[s].ring);
+    return n;
+}
+
+uint64_t kv_ring_copy_bytes(const struct kv *c) { return (uint64_t)c->ring_shape.n_cells / KV_BLOCK * c->ring_shape.block_bytes; }
+
+uint64_t kv_ring_clone_bytes(const struct kv_ring *from) { return from->index ? most_bytes(from) : 0; }

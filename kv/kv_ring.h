@@ -63,13 +63,18 @@ void kv_ring_rewind(struct kv *c, int seq, size_t index);
 int kv_ring_store(const struct kv *c, int seq, struct kv_ring_copy *to);
 void kv_ring_restore(struct kv *c, int seq, const struct kv_ring_copy *from);
 void kv_ring_copy_free(struct kv_ring_copy *p);
-int kv_ring_clone(const struct kv *c, const struct kv_ring *from, struct kv_ring *out); /* 0 or -1 */
+/* Both as kv_ring_clone_bytes says and asked for before. 0 or -1. */
+int kv_ring_clone(const struct kv *c, const struct kv_ring *from, struct kv_ring *out);
 
 /* Appends what a snapshot says of it (its section RING): uint64 next, then for each of the last tokens of the window its index and its rows. */
 void kv_ring_put(const struct kv *c, int seq, struct buf *out);
 /* The other way. ERR_FILE, with nothing in out. */
-int kv_ring_take(const struct kv *c, const uint8_t *data, uint64_t n, size_t n_tokens, struct kv_ring *out, struct err *e);
+int kv_ring_take(struct kv *c, const uint8_t *data, uint64_t n, size_t n_tokens, struct kv_ring *out, struct err *e);
 
-uint64_t kv_ring_bytes(const struct kv *c); /* committed, of all */
+uint64_t kv_ring_bytes(const struct kv *c);      /* committed, of all */
+uint64_t kv_ring_most_bytes(const struct kv *c); /* that those which have begun will have committed when they are full */
+/* Bytes that a copy takes, and what kv_ring_clone would take. */
+uint64_t kv_ring_copy_bytes(const struct kv *c);
+uint64_t kv_ring_clone_bytes(const struct kv_ring *from);
 
 #endif

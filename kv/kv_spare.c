@@ -52,8 +52,9 @@ static bool wanted(struct kv *c, uint32_t block, struct kv_prefault_job *job) {
     if (c->refused_us && now - c->refused_us < KV_RETRY_US) return false;
     if (c->ahead_short_us && now - c->ahead_short_us < KV_RETRY_US) return false;
     job->at = c->arena.base + (size_t)block * c->layout.block_bytes;
-    job->committed = c->arena.committed_bytes;
-    job->touched = kv_touched_bytes(c);
+    struct kv_held held = kv_growth_held(c);
+    job->committed = held.committed;
+    job->touched = held.touched;
     return true;
 }
 

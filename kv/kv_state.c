@@ -14,6 +14,8 @@ static bool is_current(const struct kv *c, int seq) { return c->state_of[seq].in
 
 static size_t n_points(const struct kv *c, int seq) { return is_current(c, seq) ? c->state_of[seq].n_points : 0; }
 
+static size_t most_points(const struct kv *c) { return c->config.n_checkpoints ? c->config.n_checkpoints : KV_CHECKPOINTS; }
+
 static void free_point(struct kv_checkpoint *p) {
     free(p->bytes);
     kv_ring_copy_free(&p->ring);
@@ -37,6 +39,10 @@ static void forget(const struct kv *c, struct kv_state *s) {
 
 int kv_state_reserve(struct kv *c, int seq, uint64_t ahead, uint32_t n, struct err *e) {
     struct kv_state *s = &c->state_of[seq];
+    uint64_t more = 0;
+    for (int i = 0; i < 2 && has_states(c); i++) more += s->bytes[i] ? 0 : c->config.state_bytes;
+    int rc = more ? kv_growth_ask(c, more, "a recurrent state", e) : 0;
+    if (rc) return rc;
     for (int i = 0; i < 2 && has_states(c); i++)
         if (!s->bytes[i] && !(s->bytes[i] = calloc(1, c->config.state_bytes)))
             return err_set(e, ERR_MEMORY, "no memory for a state of %llu bytes", (unsigned long long)c->config.state_bytes);
@@ -83,38 +89,36 @@ void *kv_state_write(struct kv *c, const struct kv_batch *b) {
 
 /* ---- checkpoints --------------------------------------------------------------------------------------------- */
 
-/* Room for one more; the oldest makes way where there are as many as there may be. */
-static struct kv_checkpoint *add_point(struct kv *c, struct kv_state *s) {
-    size_t most = c->config.n_checkpoints ? c->config.n_checkpoints : KV_CHECKPOINTS;
-    if (s->n_points == most) {
-        struct kv_checkpoint oldest = s->point[0];
-        memmove(s->point, s->point + 1, (most - 1) * sizeof *s->point);
-        s->point[most - 1] = oldest;
-        return &s->point[most - 1];
-    }
-    if (!s->point && !(s->point = calloc(most, sizeof *s->point))) return NULL;
-    s->cap_points = most;
-    struct kv_checkpoint *p = &s->point[s->n_points];
-    if (has_states(c) && !p->bytes && !(p->bytes = malloc(c->config.state_bytes))) return NULL;
-    s->n_points++;
-    return p;
+/* Memory for what a checkpoint of the sequence holds now, where it has none. */
+static bool fill_point(struct kv *c, int seq, struct kv_checkpoint *p) {
+    bool bytes = has_states(c) && !p->bytes, ring = c->state_of[seq].ring.index && !p->ring.bytes;
+    uint64_t more = (bytes ? c->config.state_bytes : 0) + (ring ? kv_ring_copy_bytes(c) : 0);
+    if (more && kv_growth_ask(c, more, "a checkpoint", NULL)) return false;
+    if (bytes && !(p->bytes = malloc(c->config.state_bytes))) return false;
+    return !kv_ring_store(c, seq, &p->ring);
 }
 
-int kv_checkpoint(struct kv *c, int seq, struct err *e) {
+void kv_checkpoint(struct kv *c, int seq) {
     assert(!c->running.on && seq >= 0 && seq < kv_seqs(c));
     struct kv_state *s = &c->state_of[seq];
-    if (!kv_has_states(c) || c->seq[seq].n_tokens == 0 || !is_current(c, seq)) return 0;
-    if (s->n_points && s->point[s->n_points - 1].index == s->index) return 0;
-    struct kv_checkpoint *p = add_point(c, s);
-    if (p && kv_ring_store(c, seq, &p->ring)) {
-        s->n_points--;
-        p = NULL;
-    }
-    if (!p) return err_set(e, ERR_MEMORY, "no memory for a checkpoint");
+    size_t most = most_points(c);
+    if (!kv_has_states(c) || c->seq[seq].n_tokens == 0 || !is_current(c, seq)) return;
+    if (s->n_points && s->point[s->n_points - 1].index == s->index) return;
+    if (!s->point && !(s->point = calloc(most, sizeof *s->point))) return;
+    s->cap_points = most;
+    bool full = s->n_points == most; /* the oldest makes way */
+    struct kv_checkpoint *p = &s->point[full ? 0 : s->n_points];
+    if (!fill_point(c, seq, p)) return;
     p->index = s->index;
     if (has_states(c)) memcpy(p->bytes, s->bytes[s->now], c->config.state_bytes);
+    if (full) {
+        struct kv_checkpoint newest = *p;
+        memmove(s->point, s->point + 1, (most - 1) * sizeof *s->point);
+        s->point[most - 1] = newest;
+    } else {
+        s->n_points++;
+    }
     kv_stats_publish(c);
-    return 0;
 }
 
 /* Its ring has what a row there sees: more may have left since. */
@@ -154,6 +158,10 @@ void kv_state_rewind(struct kv *c, int seq, size_t index) {
 
 /* ---- copies -------------------------------------------------------------------------------------------------- */
 
+static uint64_t point_bytes(const struct kv *c, const struct kv_checkpoint *p) {
+    return (p->bytes ? c->config.state_bytes : 0) + (p->ring.bytes ? kv_ring_copy_bytes(c) : 0);
+}
+
 static bool clone_bytes(const struct kv *c, uint8_t **to, const uint8_t *from) {
     if (!has_states(c)) return true;
     if (!(*to = calloc(1, c->config.state_bytes))) return false;
@@ -163,7 +171,7 @@ static bool clone_bytes(const struct kv *c, uint8_t **to, const uint8_t *from) {
 
 static bool clone_copy(const struct kv *c, struct kv_ring_copy *to, const struct kv_ring_copy *from) {
     const struct kv_ring_shape *s = &c->ring_shape;
-    size_t bytes = s->n_cells / KV_BLOCK * s->block_bytes;
+    size_t bytes = kv_ring_copy_bytes(c);
     if (!from->bytes) return true;
     *to = (struct kv_ring_copy){malloc(bytes), malloc(s->n_cells * sizeof *to->index), from->next, from->lo};
     if (!to->bytes || !to->index) return false;
@@ -185,15 +193,25 @@ static bool clone_points(const struct kv *c, const struct kv_state *a, size_t n,
     return true;
 }
 
-int kv_state_clone(const struct kv *c, int seq, struct kv_state *out) {
+/* Bytes of a copy with n checkpoints. */
+static uint64_t clone_size(const struct kv *c, const struct kv_state *a, size_t n) {
+    uint64_t bytes = 2 * c->config.state_bytes + kv_ring_clone_bytes(&a->ring);
+    for (size_t i = 0; i < n; i++) bytes += point_bytes(c, &a->point[i]);
+    return bytes;
+}
+
+int kv_state_clone(struct kv *c, int seq, struct kv_state *out, struct err *e) {
     const struct kv_state *a = &c->state_of[seq];
     *out = (struct kv_state){.index = c->seq[seq].n_tokens};
-    if (!kv_has_states(c)) return 0;
+    if (!kv_has_states(c) || c->seq[seq].n_tokens == 0) return 0;
+    int rc = kv_growth_ask(c, clone_size(c, a, n_points(c, seq)), "the copy of a state", e);
+    if (rc) return rc;
     bool ok = clone_bytes(c, &out->bytes[0], is_current(c, seq) ? a->bytes[a->now] : NULL) && clone_bytes(c, &out->bytes[1], NULL) &&
               clone_points(c, a, n_points(c, seq), out);
     if (ok && is_current(c, seq)) ok = !kv_ring_clone(c, &a->ring, &out->ring);
-    if (!ok) kv_state_free(out);
-    return ok ? 0 : -1;
+    if (ok) return 0;
+    kv_state_free(out);
+    return err_set(e, ERR_MEMORY, "no memory for the copy of a state");
 }
 
 void kv_state_set(struct kv *c, int seq, struct kv_state *s) {
@@ -231,7 +249,7 @@ static int take(const struct kv *c, const uint8_t **at, uint64_t least, uint64_t
 }
 
 static int take_all(const struct kv *c, const uint8_t *at, size_t n, size_t n_tokens, struct kv_state *out, struct err *e) {
-    size_t most = c->config.n_checkpoints ? c->config.n_checkpoints : KV_CHECKPOINTS, index = 0;
+    size_t most = most_points(c), index = 0;
     if (!(out->point = calloc(most, sizeof *out->point))) return err_set(e, ERR_MEMORY, "no memory for %zu checkpoints", most);
     out->cap_points = most;
     for (size_t skip = n - 1 > most ? n - 1 - most : 0; n > 1; n--) { /* the oldest are left out where they are too many */
@@ -250,24 +268,30 @@ static int take_all(const struct kv *c, const uint8_t *at, size_t n, size_t n_to
     return rc;
 }
 
-int kv_state_take(const struct kv *c, const uint8_t *data, uint64_t n, size_t n_tokens, struct kv_state *out, struct err *e) {
+int kv_state_take(struct kv *c, const uint8_t *data, uint64_t n, size_t n_tokens, struct kv_state *out, struct err *e) {
     uint64_t item = sizeof(uint64_t) + c->config.state_bytes;
     *out = (struct kv_state){0};
     if (!has_states(c)) return n ? err_set(e, ERR_FILE, "it has recurrent states, and this model has none") : 0;
     if (n % item || (n == 0) != (n_tokens == 0))
         return err_set(e, ERR_FILE, "its states take %llu bytes, expected a multiple of %llu", (unsigned long long)n, (unsigned long long)item);
-    int rc = n ? take_all(c, data, n / item, n_tokens, out, e) : 0;
+    uint64_t most = n / item < most_points(c) + 1 ? n / item : most_points(c) + 1;
+    int rc = n ? kv_growth_ask(c, (most + 1) * c->config.state_bytes, "its state", e) : 0;
+    if (!rc && n) rc = take_all(c, data, n / item, n_tokens, out, e);
     if (c->config.n_window_layers) out->n_points = 0; /* without the ring of that time they are of no use */
     if (rc) kv_state_free(out);
     return rc;
 }
 
-uint64_t kv_state_total(const struct kv *c) {
-    uint64_t n = 0, ring = c->ring_shape.n_cells / KV_BLOCK * c->ring_shape.block_bytes;
-    for (int s = 0; s < KV_MAX_SEQS && kv_has_states(c); s++) {
-        const struct kv_state *z = &c->state_of[s];
-        for (int i = 0; i < 2; i++) n += z->bytes[i] ? c->config.state_bytes : 0;
-        for (size_t i = 0; i < z->cap_points; i++) n += (z->point[i].bytes ? c->config.state_bytes : 0) + (z->point[i].ring.bytes ? ring : 0);
-    }
+uint64_t kv_state_bytes(const struct kv *c) {
+    uint64_t n = 0;
+    for (int s = 0; s < KV_MAX_SEQS && has_states(c); s++)
+        for (int i = 0; i < 2; i++) n += c->state_of[s].bytes[i] ? c->config.state_bytes : 0;
+    return n;
+}
+
+uint64_t kv_state_point_bytes(const struct kv *c) {
+    uint64_t n = 0;
+    for (int s = 0; s < KV_MAX_SEQS && kv_has_states(c); s++)
+        for (size_t i = 0; i < c->state_of[s].cap_points; i++) n += point_bytes(c, &c->state_of[s].point[i]);
     return n;
 }

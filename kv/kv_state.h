@@ -36,13 +36,14 @@ void kv_state_advance(struct kv *c, int seq, size_t index, uint32_t n);
 void kv_state_trim(struct kv *c, int seq);
 /* Goes back to what it was at a resume point (kv_resume_point). Later checkpoints are forgotten. Nothing fails. */
 void kv_state_rewind(struct kv *c, int seq, size_t index);
-/* A copy with the checkpoints, to be set (which takes it) or freed. 0, or -1 for want of memory. */
-int kv_state_clone(const struct kv *c, int seq, struct kv_state *out);
+/* A copy with the checkpoints, to be set (which takes it) or freed. ERR_MEMORY. */
+int kv_state_clone(struct kv *c, int seq, struct kv_state *out, struct err *e);
 void kv_state_set(struct kv *c, int seq, struct kv_state *s);
 /* Appends what a snapshot says of a sequence's state (its section STAT). */
 void kv_state_put(const struct kv *c, int seq, struct buf *out);
 /* The other way: n bytes of that, of a sequence of n_tokens; n is 0 where the file has none. ERR_FILE, with nothing in out. */
-int kv_state_take(const struct kv *c, const uint8_t *data, uint64_t n, size_t n_tokens, struct kv_state *out, struct err *e);
-uint64_t kv_state_total(const struct kv *c); /* bytes of all of them */
+int kv_state_take(struct kv *c, const uint8_t *data, uint64_t n, size_t n_tokens, struct kv_state *out, struct err *e);
+uint64_t kv_state_bytes(const struct kv *c);       /* of all of them */
+uint64_t kv_state_point_bytes(const struct kv *c); /* of their checkpoints, with those of rings */
 
 #endif

@@ -436,7 +436,7 @@ int session_reply(struct session *s, const struct reply_request *r, const struct
     stream_init(&t.stream, s->model->vocab, r->stop, r->n_stop);
     int rc = turn_begin(&t, e);
     if (!rc) rc = turn_sync(&t, &plan, e);
-    if (!rc) kv_checkpoint(s->kv, s->seq, NULL); /* where a state cannot be cut, another reply goes back to here; without one it replays more */
+    if (!rc) kv_checkpoint(s->kv, s->seq); /* where a state cannot be cut, another reply goes back to here; without one it replays more */
     if (!rc) rc = turn_read(&t, &plan, e);
     if (!rc) {
         t.read_us = session_now_us();

@@ -153,7 +153,7 @@ static void a_ring_starts_with_a_block_grows_to_its_cap_and_wraps(void **state) 
 static uint64_t held(struct kv *c) {
     struct kv_stats s;
     kv_get_stats(c, &s);
-    return s.ring_bytes + s.state_bytes;
+    return s.ring_bytes + s.state_bytes + s.checkpoint_bytes;
 }
 
 static void a_sequence_that_is_emptied_in_any_way_gives_its_ring_state_and_checkpoints_back(void **state) {
@@ -164,10 +164,10 @@ static void a_sequence_that_is_emptied_in_any_way_gives_its_ring_state_and_check
     for (int way = 0; way < 8; way++) {
         int a = kv_acquire(c), b = kv_acquire(c);
         append(c, a, 0, 1);
-        kv_checkpoint(c, a, NULL);
+        kv_checkpoint(c, a);
         uint64_t one = held(c);
         append(c, b, 0, 700);
-        kv_checkpoint(c, b, NULL);
+        kv_checkpoint(c, b);
         assert_true(held(c) > one);
         switch (way) {
         case 0: kv_evict(c, b); break;
@@ -188,14 +188,82 @@ static void a_sequence_that_is_emptied_in_any_way_gives_its_ring_state_and_check
     kv_close(c);
 }
 
+/* All that the cache has taken, against the budget and the room that is shown. */
+static void check_budget(struct kv *c, uint64_t budget) {
+    struct kv_stats s;
+    kv_prefault_wait(c->prefault);
+    c->room_us = 0;
+    kv_get_stats(c, &s);
+    uint64_t sum = c->arena.committed_bytes + s.ring_bytes + s.state_bytes + s.checkpoint_bytes;
+    assert_true(sum <= budget);
+    assert_true(s.room_bytes <= budget - sum);
+}
+
+/* A block of cells and one of a ring take 64 KiB, a full ring and a copy of it 512 KiB. */
+static void the_budget_holds_with_rings_states_and_checkpoints(void **state) {
+    (void)state;
+    static const uint32_t kib[] = {820, 1333, 1900, 2600};
+    for (int with_state = 0; with_state < 2; with_state++)
+        for (int k = 0; k < 4; k++) {
+            struct kv_config g = config(4000, KV_WINDOW_STANDARD, 2000);
+            g.state_bytes = with_state ? 20480 : 0;
+            g.budget_bytes = kib[k] * 1024;
+            struct kv *c = kvt_open(&g);
+            struct err e = {0};
+            struct kv_stats s;
+            assert_non_null(c->prefault);
+            for (int i = 0; i < 3300; i++) {
+                if (kvt_append(c, 0, i, &e)) fail_msg("token %d: %s", i, e.text);
+                if (i % 300 == 0) kv_checkpoint(c, 0);
+                if (i % 300 == 0 || i % 64 == 9 || i % 256 == 129) check_budget(c, g.budget_bytes);
+            }
+            check(c, 0);
+            kv_get_stats(c, &s);
+            assert_true((s.checkpoint_bytes > 0) == (k > 0));
+            uint32_t n = c->seq[0].n_cells;
+            if (k < 3) assert_int_equal(kv_seq_cp(c, 0, 1, -1, -1, &e), ERR_MEMORY);
+            check_budget(c, g.budget_bytes);
+            assert_int_equal(c->seq[0].n_cells, n);
+            assert_int_equal(c->seq[1].n_cells, k < 3 ? 0 : c->seq[1].n_cells);
+            check(c, 0);
+            kv_close(c);
+        }
+}
+
+static void without_room_for_a_ring_or_state_nothing_changes(void **state) {
+    (void)state;
+    for (int with_state = 0; with_state < 2; with_state++) {
+        struct kv_config g = config(4000, KV_WINDOW_STANDARD, with_state ? 10 : 2000);
+        char path[] = "/tmp/kvetch-ring-XXXXXX";
+        struct err e = {0};
+        g.state_bytes = with_state ? 512 << 10 : 0;
+        struct kv *c = kvt_open(&g);
+        int fd = mkstemp(path);
+        assert_true(fd >= 0);
+        close(fd);
+        append(c, 0, 0, 20);
+        kvs_save(c, 0, path);
+        kv_close(c);
+        g.budget_bytes = 400 << 10;
+        c = kvt_open(&g);
+        assert_int_equal(kvt_append(c, 0, 5, &e), ERR_MEMORY);
+        assert_non_null(strstr(e.text, with_state ? "a recurrent state needs 1.0 MiB, and 0.3 MiB are left (budget)" : "a ring of the window needs 0.5 MiB, and 0.3 MiB are left (budget)"));
+        assert_int_equal(kvs_load(c, 0, path, &e), ERR_MEMORY);
+        assert_int_equal(c->seq[0].n_tokens, 0);
+        check_budget(c, g.budget_bytes);
+        kv_close(c);
+        unlink(path);
+    }
+}
+
 static void on_request_checkpoints_and_blocks_that_are_not_in_use_any_more_go(void **state) {
     (void)state;
     struct kv *c = open_with(3000, KV_WINDOW_STANDARD, 700);
     append(c, 0, 0, 100);
-    kv_checkpoint(c, 0, NULL);
+    kv_checkpoint(c, 0);
     uint64_t before = held(c);
     append(c, 0, 100, 600);
-    kv_checkpoint(c, 0, NULL);
+    kv_checkpoint(c, 0);
     assert_true(kv_seq_rm(c, 0, 120, -1));
     check(c, 0);
     assert_true(held(c) > before);
@@ -268,7 +336,7 @@ static void it_goes_back_by_what_is_not_overwritten_and_else_to_a_checkpoint(voi
     assert_false(kv_seq_rm(c, 0, 900, -1));
     assert_int_equal(kv_seq_pos_max(c, 0), 959);
     check(c, 0);
-    assert_int_equal(kv_checkpoint(c, 0, NULL), 0);
+    kv_checkpoint(c, 0);
     append(c, 0, 5000, 700);
     assert_int_equal(kv_resume_point(c, 0, 1300), 960);
     assert_true(kv_seq_rm(c, 0, 960, -1));
@@ -285,9 +353,9 @@ static void a_checkpoint_that_lacks_what_stands_before_it_now_is_none(void **sta
     g.keep = 100;
     struct kv *c = kvt_open(&g);
     append(c, 0, 0, 450);
-    assert_int_equal(kv_checkpoint(c, 0, NULL), 0);
+    kv_checkpoint(c, 0);
     append(c, 0, 450, 110);
-    assert_int_equal(kv_checkpoint(c, 0, NULL), 0);
+    kv_checkpoint(c, 0);
     append(c, 0, 560, 41); /* 100 to 349 have left */
     assert_int_equal(kv_resume_point(c, 0, 599), 599);
     append(c, 0, 601, 150);
@@ -310,7 +378,7 @@ static void prompts_are_replayed_from_where_the_ring_can_go_on(void **state) {
         at = plan.todo[0].first;
         for (size_t i = at; i < n; i += UBATCH) assert_int_equal(kvt_feed(c, 0, token, i, (uint32_t)(n - i < UBATCH ? n - i : UBATCH), NULL), 0);
         check(c, 0);
-        if (n == 357) assert_int_equal(kv_checkpoint(c, 0, NULL), 0);
+        if (n == 357) kv_checkpoint(c, 0);
     }
     token[500] = 7;
     struct kv_prompt p = {.token = token, .n_tokens = 890};
@@ -421,7 +489,7 @@ static void a_damaged_ring_or_state_is_refused_and_changes_nothing(void **state)
     snprintf(whole, sizeof whole, "%s/whole", folder);
     snprintf(broken, sizeof broken, "%s/broken", folder);
     append(c, 0, 0, 60);
-    assert_int_equal(kv_checkpoint(c, 0, NULL), 0);
+    kv_checkpoint(c, 0);
     append(c, 0, 60, 5);
     append(other, 0, 900, 40);
     kvs_save(c, 0, whole);
@@ -542,7 +610,7 @@ static void at_random_the_ring_shows_what_is_live(void **state) {
                 }
                 break;
             }
-            case 2: assert_int_equal(kv_checkpoint(c, s, NULL), 0); break;
+            case 2: kv_checkpoint(c, s); break;
             case 3: kv_seq_rm(c, s, draw(2) ? at : end - (int64_t)draw(60), -1); break;
             case 4: kv_seq_rm(c, s, at, at + (int64_t)draw(9)); break;
             default:
@@ -593,7 +661,7 @@ static void prompts_at_random_find_in_the_ring_what_the_window_sees(void **state
                     continue;
                 }
                 check(c, 0);
-                if (draw(2)) assert_int_equal(kv_checkpoint(c, 0, NULL), 0);
+                if (draw(2)) kv_checkpoint(c, 0);
                 size_t reply = draw(5) ? draw(20) : draw(280);
                 for (size_t k = 0; k < reply; k++) {
                     token[n] = (int32_t)draw(50);
@@ -613,6 +681,8 @@ int main(void) {
         cmocka_unit_test(a_ring_shows_what_a_linear_cache_shows_of_the_window),
         cmocka_unit_test(a_ring_starts_with_a_block_grows_to_its_cap_and_wraps),
         cmocka_unit_test(a_sequence_that_is_emptied_in_any_way_gives_its_ring_state_and_checkpoints_back),
+        cmocka_unit_test(the_budget_holds_with_rings_states_and_checkpoints),
+        cmocka_unit_test(without_room_for_a_ring_or_state_nothing_changes),
         cmocka_unit_test(on_request_checkpoints_and_blocks_that_are_not_in_use_any_more_go),
         cmocka_unit_test(batches_of_any_size_fill_it_and_abandoned_ones_leave_what_is_seen),
         cmocka_unit_test(micro_batches_that_were_prepared_together_all_find_room),
