@@ -75,6 +75,9 @@ static struct json *report_memory(const struct session_stats *st) {
     json_add_number(j, "cache_used_bytes", (double)st->kv.used_bytes);
     json_add_number(j, "cache_committed_bytes", (double)st->kv.committed_bytes);
     json_add_number(j, "cache_reserved_bytes", (double)st->kv.reserved_bytes);
+    json_add_number(j, "ring_bytes", (double)st->kv.ring_bytes);
+    json_add_number(j, "state_bytes", (double)st->kv.state_bytes);
+    json_add_number(j, "checkpoint_bytes", (double)st->kv.checkpoint_bytes);
     json_add_number(j, "parked", st->kv.n_parked);
     json_add_number(j, "parked_bytes", (double)st->kv.parked_bytes);
     json_add_number(j, "weight_resident_bytes", (double)st->weight_resident_bytes);

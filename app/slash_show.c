@@ -66,6 +66,9 @@ int slash_stats(struct slash *s, const char *arg, unsigned *todo, struct err *e)
     if (strcmp(st.kv.memory, "default") != 0) buf_printf(&out, "%-18s %s\n", "memory plug-in", st.kv.memory);
     add_figure(&out, "cache in use", st.kv.used_bytes, "");
     add_figure(&out, "cache committed", st.kv.committed_bytes, "");
+    if (st.kv.ring_bytes) add_figure(&out, "window rings", st.kv.ring_bytes, "");
+    if (st.kv.state_bytes) add_figure(&out, "recurrent states", st.kv.state_bytes, "");
+    if (st.kv.checkpoint_bytes) add_figure(&out, "checkpoints", st.kv.checkpoint_bytes, "");
     buf_printf(&out, "%-18s %u conversation%s, ", "held ready", st.kv.n_parked, st.kv.n_parked == 1 ? "" : "s");
     add_bytes(&out, st.kv.parked_bytes);
     buf_add_text(&out, " of ");
