@@ -225,13 +225,13 @@ int kv_seq_div(struct kv *c, int seq, int64_t p0, int64_t p1, int d, struct err 
 int kv_save(struct kv *c, int seq, const char *path, const struct kv_snapshot_info *info, uint64_t *bytes, struct err *e) {
     if (!kv_memory_can(c, KV_EXACT_RESTORE))
         return err_set(e, ERR_USAGE, "memory %s does not restore exactly what it holds", c->memory->name);
-    return kv_memory_answer(c, "save", c->memory->save(c, seq, path, info, bytes, e), e);
+    return c->memory->save(c, seq, path, info, bytes, e);
 }
 
 int kv_load(struct kv *c, int seq, const char *path, const struct kv_snapshot_info *expect, uint64_t *bytes, struct err *e) {
     if (!kv_memory_can(c, KV_EXACT_RESTORE))
         return err_set(e, ERR_USAGE, "memory %s does not restore exactly what it holds", c->memory->name);
-    return kv_memory_answer(c, "load", c->memory->load(c, seq, path, expect, bytes, e), e);
+    return c->memory->load(c, seq, path, expect, bytes, e);
 }
 
 void kv_get_stats(struct kv *c, struct kv_stats *s) {

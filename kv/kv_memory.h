@@ -9,7 +9,7 @@
  * Contracts and thread rules of the functions are those of the kv_* call in kv/kv.h that is named beside each: that call
  * is nothing but the call of the function. A function that fails with ERR_FAILED has broken: the plug-in is let go, all
  * sequences are emptied, and the default memory goes on; what it held is computed again at the next kv_sync. Other codes are
- * answers. */
+ * answers, and so is all that save and load say: where those fail it is the file, and the cache is as it was. */
 #ifndef KV_KV_MEMORY_H
 #define KV_KV_MEMORY_H
 

@@ -205,6 +205,21 @@ static void what_one_that_was_let_go_could_not_do_the_cache_does_again(void **st
     kv_close(c);
 }
 
+static void a_file_that_cannot_be_written_or_read_breaks_no_memory(void **state) {
+    (void)state;
+    struct kv *c = open_with("heavy.so", NULL, 500);
+    struct kv_snapshot_info info = {0};
+    struct err e = {0};
+    for (int i = 0; i < 40; i++) assert_int_equal(kvt_append(c, 0, i, NULL), 0);
+    assert_int_equal(kv_save(c, 0, "/nonexistent/a.kv", &info, NULL, &e), ERR_FAILED);
+    assert_string_equal(e.text, "cannot save /nonexistent/a.kv: No such file or directory");
+    assert_int_equal(kv_load(c, 0, "/nonexistent/a.kv", &info, NULL, &e), ERR_FILE);
+    assert_string_equal(c->memory->name, "heavy");
+    assert_int_equal(kv_seq_pos_max(c, 0), 39);
+    kvt_check(c, 0);
+    kv_close(c);
+}
+
 /* Attends to the cells of some tokens alone. */
 static void attend(struct kv *c, int32_t token, int32_t loved) {
     struct kv_batch b;
@@ -261,6 +276,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(what_a_memory_cannot_do_the_cache_does_without),
         cmocka_unit_test(what_a_refused_one_cannot_do_changes_nothing),
         cmocka_unit_test(what_one_that_was_let_go_could_not_do_the_cache_does_again),
+        cmocka_unit_test(a_file_that_cannot_be_written_or_read_breaks_no_memory),
         cmocka_unit_test(the_example_keeps_what_is_attended_to),
     };
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
