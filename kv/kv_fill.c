@@ -1,7 +1,9 @@
 /* kv_fill: random cells for benchmarks: raw bits of the types that are one number, encoded floats of those that come in
  * blocks. */
+#include <stdlib.h>
 #include <string.h>
 
+#include "kv/kv_memory.h"
 #include "kv/kv_slot.h"
 
 #define CHUNK 4096u /* cells at a time */
@@ -53,6 +55,32 @@ static void fill_run(struct kv *c, uint32_t cell, uint32_t n, uint64_t *random) 
         }
 }
 
+static void fill_batch(struct kv *c, uint64_t *random) {
+    for (size_t i = 0; i < c->running.n_runs; i++) {
+        struct kv_run r = c->running.run[i];
+        while (r.n) { /* block by block */
+            uint32_t in = KV_BLOCK - r.cell % KV_BLOCK < r.n ? KV_BLOCK - r.cell % KV_BLOCK : r.n;
+            fill_run(c, r.cell, in, random);
+            r.cell += in;
+            r.n -= in;
+        }
+    }
+}
+
+/* The same through the memory's own write, as slow as that is. */
+static int write_batch(struct kv *c, const struct kv_batch *b, uint64_t *random, struct err *e) {
+    size_t n_k = (size_t)c->config.n_kv_heads * c->config.head_dim_k, n = n_k + (size_t)c->config.n_kv_heads * c->config.head_dim_v;
+    float *row = malloc(n * sizeof *row);
+    if (!row) return err_set(e, ERR_MEMORY, "no memory for a row");
+    for (uint32_t layer = 0; layer < c->n_places; layer++)
+        for (uint32_t i = 0; i < b->n && c->place[layer].writes && !c->place[layer].ring; i++) {
+            fill_bits((uint8_t *)row, n * sizeof *row, num_find(NUM_F32), random);
+            kv_write(c, b, layer, i, i + 1, row, n_k, row + n_k, n - n_k);
+        }
+    free(row);
+    return 0;
+}
+
 int kv_fill_random(struct kv *c, int seq, uint32_t n, uint64_t seed, struct err *e) {
     static const int32_t token[CHUNK];
     uint64_t random = seed * 2 + 1;
@@ -65,14 +93,11 @@ int kv_fill_random(struct kv *c, int seq, uint32_t n, uint64_t seed, struct err 
         struct kv_batch b;
         uint32_t now = n - done < CHUNK ? n - done : CHUNK;
         if ((rc = kv_begin(c, seq, token, now, SIZE_MAX, &b, e))) break;
-        for (size_t i = 0; i < c->running.n_runs; i++) {
-            struct kv_run r = c->running.run[i];
-            while (r.n) { /* block by block */
-                uint32_t in = KV_BLOCK - r.cell % KV_BLOCK < r.n ? KV_BLOCK - r.cell % KV_BLOCK : r.n;
-                fill_run(c, r.cell, in, &random);
-                r.cell += in;
-                r.n -= in;
-            }
+        if (c->memory->write == kv_memory_default.write)
+            fill_batch(c, &random);
+        else if ((rc = write_batch(c, &b, &random, e))) {
+            kv_abandon(c, &b);
+            break;
         }
         kv_finish(c, &b);
         done += now;

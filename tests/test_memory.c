@@ -408,6 +408,30 @@ static void a_snapshot_brings_back_what_was_there_or_is_refused(void **state) {
     unlink(path);
 }
 
+static void what_benchmarks_fill_in_is_written_to_the_memory(void **state) {
+    (void)state;
+    struct kv_config g = config(1000);
+    struct kv *c = open(&g);
+    struct kv_batch b;
+    struct kv_view v;
+    int32_t token[NEW] = {0};
+    assert_int_equal(kv_fill_random(c, 0, 300, 1, NULL), 0);
+    assert_int_equal(count_live(c, 0), 300);
+    assert_int_equal(kv_begin(c, 0, token, 1, SIZE_MAX, &b, NULL), 0);
+    write_rows(c, &b, token);
+    kv_get_view(c, &b, &v);
+    assert_int_equal(v.n_cells, 301);
+    for (uint32_t layer = 0; layer < KVT_LAYERS && v.attend; layer++) {
+        float q[HEADS * KVT_DIM] = {0}, out[HEADS * KVT_DIM], row[KVT_ROW];
+        kvt_row(0, 300, layer, true, row);
+        v.attend(&v, &(struct kv_queries){layer, HEADS, 1, b.pos, 1, q, HEADS * KVT_DIM, out, HEADS * KVT_DIM});
+        for (uint32_t i = 0; i < HEADS * KVT_DIM; i++) /* not what a mean with 300 zeros would be */
+            assert_true(fabsf(out[i] - row[i / (HEADS / KVT_HEADS * KVT_DIM) * KVT_DIM + i % KVT_DIM] / 301) > 1e-4f);
+    }
+    kv_abandon(c, &b);
+    kv_close(c);
+}
+
 /* ---- what a memory is told of -------------------------------------------------------------------------------- */
 
 static struct kv *open_watched(const struct kv_config *g) {
@@ -587,6 +611,7 @@ static int run(const char *path, bool is_exact) {
         cmocka_unit_test(beyond_the_bound_what_must_stay_stays),
         cmocka_unit_test(a_full_cache_that_stops_is_left_as_it_was),
         cmocka_unit_test(a_snapshot_brings_back_what_was_there_or_is_refused),
+        cmocka_unit_test(what_benchmarks_fill_in_is_written_to_the_memory),
         cmocka_unit_test(rewinds_cuts_and_closings_are_told_of),
         cmocka_unit_test(cells_that_are_copied_and_moved_are_told_of),
         cmocka_unit_test(evictions_are_told_of),
