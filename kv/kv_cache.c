@@ -132,6 +132,24 @@ static int open_arena(struct kv *c) {
     return rc;
 }
 
+/* Addresses, and the first cells. */
+static int open_cells(struct kv *c, struct err *e) {
+    kv_prompt_set_limit(c);
+    if (open_arena(c))
+        return err_set(e, ERR_MEMORY, "no address space holds a cache of %u cells of %zu bytes", c->config.bound, c->cell_bytes);
+    uint32_t cells = kv_grow_policy(c) == KV_GROW_FIXED ? kv_bound_cells(c) : c->config.start;
+    return kv_growth_make(c, cells, false, "opened", e);
+}
+
+static int open_memory(struct kv *c, struct err *e) {
+    struct err why = {0};
+    kv_memory_open(c);
+    int rc = open_cells(c, &why);
+    if (!rc || !kv_memory_decline(c, &why)) return rc ? err_set(e, rc, "%s", why.text) : 0;
+    kv_arena_close(&c->arena);
+    return open_cells(c, e);
+}
+
 int kv_open(struct kv **out, const struct kv_config *g, struct err *e) {
     *out = NULL;
     int rc = check_config(g, e);
@@ -158,13 +176,7 @@ int kv_open(struct kv **out, const struct kv_config *g, struct err *e) {
     if (rc) goto out;
     c->budget = (struct kv_budget){
         .budget_bytes = g->budget_bytes, .weight_bytes = g->weight_bytes, .reserved = true, .root = ""};
-    kv_memory_open(c);
-    kv_prompt_set_limit(c);
-    if (open_arena(c)) {
-        rc = err_set(e, ERR_MEMORY, "no address space holds a cache of %u cells of %zu bytes", g->bound, c->cell_bytes);
-        goto out;
-    }
-    rc = kv_growth_make(c, kv_grow_policy(c) == KV_GROW_FIXED ? kv_bound_cells(c) : c->config.start, false, "opened", e);
+    rc = open_memory(c, e);
     if (!rc) rc = kv_set_evict(c, g->evict, e);
     if (!rc) kv_spare_open(c);
 out:

@@ -184,6 +184,8 @@ void kv_stats_get(struct kv *c, struct kv_stats *s);
 /* kv_memory */
 /* Gives a cache that is being opened its memory, before anything is committed: what the memory cannot do governs that. */
 void kv_memory_open(struct kv *c);
+/* No cells can be had, as why says. True where that is because the memory cannot grow: the default memory is used then, and may try again. */
+bool kv_memory_decline(struct kv *c, const struct err *why);
 /* It does what m says from here on. */
 void kv_memory_use(struct kv *c, const struct kv_memory *m);
 void kv_memory_destroy(struct kv *c);

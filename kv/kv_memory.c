@@ -152,6 +152,17 @@ void kv_memory_open(struct kv *c) {
 
 void kv_memory_destroy(struct kv *c) {
     if (c->created) c->created->destroy(c);
+    c->created = NULL;
+    c->state = NULL;
+}
+
+bool kv_memory_decline(struct kv *c, const struct err *why) {
+    const char *name = c->memory->name;
+    if (kv_grow_policy(c) == c->config.grow) return false;
+    kv_memory_destroy(c);
+    kv_memory_use(c, &kv_memory_default);
+    tell(c, "memory %s cannot grow, and %s; the default memory is used", name, why->text);
+    return true;
 }
 
 void kv_memory_retire(struct kv *c, const char *call, const struct err *why) {

@@ -186,6 +186,34 @@ static void what_a_refused_one_cannot_do_changes_nothing(void **state) {
     kv_close(c);
 }
 
+static void one_that_cannot_grow_is_refused_where_all_of_the_bound_cannot_be_had(void **state) {
+    (void)state;
+    char *path = plugin("broken.so");
+    struct kv_config g = kvt_config(65536, "f32");
+    struct kv_stats s;
+    struct kv *c;
+    struct err e = {0};
+    g.plugin = path;
+    g.budget_bytes = 4 << 20;
+    g.prompt_bytes = 1 << 16;
+    setenv("KVETCH_TEST_FAULT", "fixed", 1);
+    c = kvt_open(&g);
+    g.grow = KV_GROW_FIXED; /* what the default memory could not do either */
+    assert_int_equal(kv_open(&(struct kv *){NULL}, &g, &e), ERR_MEMORY);
+    unsetenv("KVETCH_TEST_FAULT");
+    free(path);
+    assert_non_null(strstr(told(c), "memory broken cannot grow, and the cache cannot be opened: its first 65536 cells need a --budget"));
+    assert_non_null(strstr(told(c), "; the default memory is used"));
+    kv_get_stats(c, &s);
+    assert_string_equal(s.memory, "default");
+    assert_int_equal(s.grow, KV_GROW_AUTO);
+    assert_int_equal(s.committed, KV_BLOCK);
+    assert_true(s.parked_limit_bytes > 0);
+    for (int i = 0; i < 300; i++) assert_int_equal(kvt_append(c, 0, i, NULL), 0);
+    kvt_check(c, 0);
+    kv_close(c);
+}
+
 static void what_one_that_was_let_go_could_not_do_the_cache_does_again(void **state) {
     (void)state;
     struct kv *c = open_with("broken.so", "fixed place", 2000);
@@ -275,6 +303,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(where_it_kept_keys_and_values_itself_all_is_computed_again),
         cmocka_unit_test(what_a_memory_cannot_do_the_cache_does_without),
         cmocka_unit_test(what_a_refused_one_cannot_do_changes_nothing),
+        cmocka_unit_test(one_that_cannot_grow_is_refused_where_all_of_the_bound_cannot_be_had),
         cmocka_unit_test(what_one_that_was_let_go_could_not_do_the_cache_does_again),
         cmocka_unit_test(a_file_that_cannot_be_written_or_read_breaks_no_memory),
         cmocka_unit_test(the_example_keeps_what_is_attended_to),
