@@ -162,6 +162,12 @@ static int prepare(struct kv_load *l, struct kv *c, int seq, struct err *e) {
     return 0;
 }
 
+/* The last to be taken: of its memory checkpoints may do without, cells may not. */
+static int take_states(struct kv_load *l, struct kv *c, struct err *e) {
+    const struct kv_load_part *state = &l->part[KV_PART_STATE], *ring = &l->part[KV_PART_RING];
+    return kv_state_take(c, &(struct kv_state_parts){state->data, ring->data, state->n, ring->n}, &l->seq, &l->state, e);
+}
+
 /* Replaces the sequence; nothing fails any more. */
 static void take_over(struct kv_load *l, struct kv *c, int seq) {
     struct kv_seq *s = &c->seq[seq], *fresh = &l->seq;
@@ -212,6 +218,7 @@ static int load_file(struct kv_load *l, struct kv *c, int seq, const struct kv_s
     rc = find_room(l, c, seq, e);
     if (!rc) rc = read_blocks(l, c, e);
     if (!rc) rc = prepare(l, c, seq, e);
+    if (!rc) rc = take_states(l, c, e);
     if (!rc && expect->accept)
         rc = expect->accept(expect->accept_ctx, l->part[KV_PART_EXTRA].data, l->part[KV_PART_EXTRA].n, e);
     if (!rc) {

@@ -48,7 +48,7 @@ struct kv_load {
     uint8_t *scratch; /* one block */
 };
 
-/* Reads and checks all but the blocks; l->fd is open. ERR_FILE with the reason, ERR_MEMORY. */
-int kv_load_index(struct kv_load *l, struct kv *c, const struct kv_snapshot_info *expect, struct err *e);
+/* Reads and checks all but the blocks, states and rings; l->fd is open. ERR_FILE with the reason, ERR_MEMORY. */
+int kv_load_index(struct kv_load *l, const struct kv *c, const struct kv_snapshot_info *expect, struct err *e);
 
 #endif

@@ -206,7 +206,7 @@ static int check_ranges(struct kv_load *l, struct err *e) {
     return 0;
 }
 
-static int check_conversation(struct kv_load *l, struct kv *c, struct err *e) {
+static int check_conversation(struct kv_load *l, const struct kv *c, struct err *e) {
     struct kv_seq *s = &l->seq;
     size_t n = l->part[KV_PART_TOKENS].n;
     s->cap_turns = l->part[KV_PART_TURNS].n + 1;
@@ -215,10 +215,7 @@ static int check_conversation(struct kv_load *l, struct kv *c, struct err *e) {
         return err_set(e, ERR_MEMORY, "no memory for %zu tokens", n);
     if (n) memcpy(s->token, l->part[KV_PART_TOKENS].data, n * sizeof *s->token);
     s->n_tokens = n;
-    int rc = kv_state_take(c, l->part[KV_PART_STATE].data, l->part[KV_PART_STATE].n, n, &l->state, e);
-    if (!rc) rc = kv_ring_take(c, l->part[KV_PART_RING].data, l->part[KV_PART_RING].n, n, &l->state.ring, e);
-    l->state.index = n;
-    return rc ? rc : check_ranges(l, e);
+    return check_ranges(l, e);
 }
 
 /* ---- blocks and runs ---- */
@@ -291,7 +288,7 @@ static int check_cells(struct kv_load *l, const struct kv *c, struct err *e) {
     return rc ? rc : check_runs(l, c, e);
 }
 
-int kv_load_index(struct kv_load *l, struct kv *c, const struct kv_snapshot_info *expect, struct err *e) {
+int kv_load_index(struct kv_load *l, const struct kv *c, const struct kv_snapshot_info *expect, struct err *e) {
     struct kv_snapshot_header want;
     kv_snapshot_describe(c, expect, &want);
     int rc = read_header(l, &want, e);

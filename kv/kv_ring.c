@@ -35,6 +35,11 @@ int kv_ring_open(struct kv *c, struct err *e) {
         return err_set(e, ERR_USAGE, "no cache can hold %u layers in rings", g->n_window_layers);
     s->block_bytes = (bytes + page - 1) / page * page;
     s->cell_bytes = bytes / KV_BLOCK;
+    struct kv_arena full;
+    if (kv_arena_open(&full, s->block_bytes, s->n_cells / KV_BLOCK, KV_ARENA_RESERVE))
+        return err_set(e, ERR_USAGE, "no ring can have %u cells", s->n_cells);
+    s->full_bytes = kv_arena_bytes(&full, full.cap_blocks);
+    kv_arena_close(&full);
     s->span = malloc(s->n_cells * sizeof *s->span);
     s->offset = malloc(s->n_cells * sizeof *s->offset);
     return s->span && s->offset ? 0 : err_set(e, ERR_MEMORY, "no memory for rings of %u cells", s->n_cells);
@@ -52,8 +57,6 @@ void kv_ring_free(struct kv_ring *r) {
     *r = (struct kv_ring){0};
 }
 
-static uint64_t most_bytes(const struct kv_ring *r) { return kv_arena_bytes(&r->arena, r->arena.cap_blocks); }
-
 static int open_ring(const struct kv_ring_shape *s, struct kv_ring *r) {
     if (kv_arena_open(&r->arena, s->block_bytes, s->n_cells / KV_BLOCK, KV_ARENA_RESERVE)) return -1;
     r->index = malloc(s->n_cells * sizeof *r->index);
@@ -62,27 +65,14 @@ static int open_ring(const struct kv_ring_shape *s, struct kv_ring *r) {
     return -1;
 }
 
-/* The same, where there is room for all of it. */
-static int begin_ring(struct kv *c, struct kv_ring *r, struct err *e) {
-    if (open_ring(&c->ring_shape, r)) return err_set(e, ERR_MEMORY, "no memory for a ring of %u cells", c->ring_shape.n_cells);
-    uint64_t bytes = most_bytes(r);
-    struct kv_ring fresh = *r;
-    *r = (struct kv_ring){0}; /* or it would count twice */
-    int rc = kv_growth_ask(c, bytes, "a ring of the window", e);
-    if (rc)
-        kv_ring_free(&fresh);
-    else
-        *r = fresh;
-    return rc;
-}
-
 int kv_ring_reserve(struct kv *c, int seq, uint64_t ahead, uint32_t n, struct err *e) {
     const struct kv_ring_shape *s = &c->ring_shape;
     struct kv_ring *r = &c->state_of[seq].ring;
     if (!s->n_cells) return 0;
     if (n > ubatch(c)) return err_set(e, ERR_USAGE, "a micro-batch of %u tokens is more than the %u that rings have room for", n, ubatch(c));
-    int rc = r->index ? 0 : begin_ring(c, r, e);
+    int rc = r->index ? 0 : kv_growth_ask(c, s->full_bytes, "a ring of the window", e);
     if (rc) return rc;
+    if (!r->index && open_ring(s, r)) return err_set(e, ERR_MEMORY, "no memory for a ring of %u cells", s->n_cells);
     uint64_t end = r->next + ahead + n, cells = end < s->n_cells ? end : s->n_cells;
     uint32_t blocks = kv_blocks(cells);
     if (kv_arena_commit(&r->arena, blocks)) return err_set(e, ERR_MEMORY, "the system refuses %u cells of a ring", blocks * KV_BLOCK);
@@ -93,8 +83,9 @@ int kv_ring_reserve(struct kv *c, int seq, uint64_t ahead, uint32_t n, struct er
 
 static size_t *index_at(const struct kv *c, const struct kv_ring *r, uint64_t w) { return &r->index[w % c->ring_shape.n_cells]; }
 
-static uint8_t *block_at(const struct kv *c, const struct kv_ring *r, uint64_t w) {
-    return r->arena.base + (size_t)(w % c->ring_shape.n_cells / KV_BLOCK) * c->ring_shape.block_bytes;
+/* The block of token number w, of those from base on. */
+static uint8_t *block_at(const struct kv *c, uint8_t *base, uint64_t w) {
+    return base + (size_t)(w % c->ring_shape.n_cells / KV_BLOCK) * c->ring_shape.block_bytes;
 }
 
 void kv_ring_forget(struct kv_ring *r) { r->next = r->lo = 0; }
@@ -119,7 +110,7 @@ void kv_ring_advance(struct kv *c, int seq, size_t index, uint32_t n) {
 uint8_t *kv_ring_place(const struct kv *c, const struct kv_batch *b, uint32_t i, uint32_t *cell) {
     const struct kv_ring *r = &c->state_of[b->seq].ring;
     *cell = (uint32_t)((r->next + i) % KV_BLOCK);
-    return block_at(c, r, r->next + i);
+    return block_at(c, r->arena.base, r->next + i);
 }
 
 /* The first of tokens [lo, hi) with that index or a later one. */
@@ -191,7 +182,7 @@ static void add_cell(const struct kv *c, struct kv_view *v, const struct kv_ring
         return;
     }
     if (!v->n_offsets || s->offset[v->n_offsets - 1] != offset) s->offset[v->n_offsets++] = offset;
-    s->span[v->n_spans++] = (struct kv_span){block_at(c, r, w), slot % KV_BLOCK, 1, pos, (uint32_t)v->n_offsets - 1, slot};
+    s->span[v->n_spans++] = (struct kv_span){block_at(c, r->arena.base, w), slot % KV_BLOCK, 1, pos, (uint32_t)v->n_offsets - 1, slot};
 }
 
 /* Token index of the first live one at that position or behind it. */
@@ -230,12 +221,17 @@ static void copy_blocks(const struct kv *c, const struct kv_ring *r, uint8_t *by
     memcpy(store ? index : r->index, store ? r->index : index, cells * sizeof *index);
 }
 
-int kv_ring_store(const struct kv *c, int seq, struct kv_ring_copy *to) {
+static int alloc_copy(const struct kv *c, struct kv_ring_copy *to) {
     const struct kv_ring_shape *s = &c->ring_shape;
-    const struct kv_ring *r = &c->state_of[seq].ring;
-    if (!s->n_cells || !r->index) return 0;
     if (!to->bytes && !(to->bytes = calloc(s->n_cells / KV_BLOCK, s->block_bytes))) return -1;
     if (!to->index && !(to->index = calloc(s->n_cells, sizeof *to->index))) return -1;
+    return 0;
+}
+
+int kv_ring_store(const struct kv *c, int seq, struct kv_ring_copy *to) {
+    const struct kv_ring *r = &c->state_of[seq].ring;
+    if (!c->ring_shape.n_cells || !r->index) return 0;
+    if (alloc_copy(c, to)) return -1;
     copy_blocks(c, r, to->bytes, to->index, true);
     to->next = r->next;
     to->lo = r->lo;
@@ -266,64 +262,96 @@ int kv_ring_clone(const struct kv *c, const struct kv_ring *from, struct kv_ring
 /* ---- snapshots ----------------------------------------------------------------------------------------------- */
 
 /* Copies token number w's rows of all layers to or from one piece. */
-static void copy_rows(const struct kv *c, const struct kv_ring *r, uint64_t w, uint8_t *piece, bool store) {
+static void copy_rows(const struct kv *c, uint8_t *base, uint64_t w, uint8_t *piece, bool store) {
     const struct kv_layout *l = &c->layout;
     uint32_t cell = (uint32_t)(w % KV_BLOCK);
     for (uint32_t i = 0; i < c->config.n_window_layers; i++)
         for (int kv = 0; kv < 2; kv++) {
             size_t row = kv ? l->v_row_bytes : l->k_row_bytes, head = kv ? l->v_head_bytes : l->k_head_bytes;
-            uint8_t *at = block_at(c, r, w) + i * l->layer_bytes + (kv ? l->v_base : 0) + cell * row;
+            uint8_t *at = block_at(c, base, w) + i * l->layer_bytes + (kv ? l->v_base : 0) + cell * row;
             for (uint32_t h = 0; h < c->config.n_kv_heads; h++, at += head, piece += row) memcpy(store ? piece : at, store ? at : piece, row);
         }
 }
 
-void kv_ring_put(const struct kv *c, int seq, struct buf *out) {
+void kv_ring_put(const struct kv *c, int seq, const struct kv_ring_copy *from, size_t seen, struct buf *out) {
     const struct kv_ring_shape *s = &c->ring_shape;
+    const struct kv_seq *q = &c->seq[seq];
     const struct kv_ring *r = &c->state_of[seq].ring;
-    bool current = c->state_of[seq].index == c->seq[seq].n_tokens; /* or it is another conversation's */
-    uint64_t back = s->reach - 1, next = current ? r->next : 0, first = next > back ? next - back : 0;
-    buf_add(out, &next, sizeof next);
-    for (uint64_t w = first > r->lo ? first : r->lo; w < next; w++) {
-        uint64_t index = *index_at(c, r, w);
+    const size_t *mark = from ? from->index : r->index;
+    uint64_t lo = from ? from->lo : r->lo, next = from ? from->next : r->next;
+    size_t first;
+    uint64_t n = count_seen(q, seen, NULL, s->reach - 1, &first), at = seen, end = find(c, mark, lo, next, seen);
+    buf_add(out, &at, sizeof at);
+    buf_add(out, &n, sizeof n);
+    for (uint64_t w = find(c, mark, lo, end, first); n && w < end; w++) {
+        uint64_t index = mark[w % s->n_cells];
+        if (kv_seq_count(q, &c->cells, index, index + 1, false) == 0) continue; /* it has left */
         buf_add(out, &index, sizeof index);
         if (buf_reserve(out, s->cell_bytes)) return;
-        copy_rows(c, r, w, (uint8_t *)out->data + out->len, true);
+        copy_rows(c, from ? from->bytes : r->arena.base, w, (uint8_t *)out->data + out->len, true);
         out->len += s->cell_bytes;
     }
 }
 
-static int take_tokens(const struct kv *c, const uint8_t *at, uint64_t n, uint64_t next, size_t n_tokens, struct kv_ring *out, struct err *e) {
-    uint64_t index, least = 0;
-    out->next = next;
-    out->lo = next - n;
-    for (uint64_t w = out->lo; w < next; w++, at += sizeof index + c->ring_shape.cell_bytes) {
-        memcpy(&index, at, sizeof index);
-        if (index < least || index >= n_tokens) return err_set(e, ERR_FILE, "token %llu of a ring is out of order", (unsigned long long)index);
+bool kv_ring_next(const struct kv *c, const uint8_t **at, const uint8_t *end, struct kv_ring_part *p) {
+    uint64_t head[2], item = sizeof(uint64_t) + c->ring_shape.cell_bytes, left = (uint64_t)(end - *at);
+    if (left < sizeof head) return false;
+    memcpy(head, *at, sizeof head);
+    if (head[1] > (left - sizeof head) / item) return false;
+    *p = (struct kv_ring_part){head[0], head[1], *at + sizeof head};
+    *at = p->token + head[1] * item;
+    return true;
+}
+
+static uint64_t part_index(const struct kv *c, const struct kv_ring_part *p, uint64_t i) {
+    uint64_t index;
+    memcpy(&index, p->token + i * (sizeof index + c->ring_shape.cell_bytes), sizeof index);
+    return index;
+}
+
+int kv_ring_check(const struct kv *c, const struct kv_ring_part *p, const struct kv_seq *q, struct err *e) {
+    size_t first;
+    uint64_t n = p->seen <= q->n_tokens ? count_seen(q, p->seen, NULL, c->ring_shape.reach - 1, &first) : 0, least = n ? first : 0;
+    if (p->seen > q->n_tokens || p->n != n)
+        return err_set(e, ERR_FILE, "a ring that has seen %llu tokens holds %llu, expected %llu", (unsigned long long)p->seen, (unsigned long long)p->n,
+                       (unsigned long long)n);
+    for (uint64_t i = 0; i < n; i++) { /* all that are live from the first on, since they are as many */
+        uint64_t index = part_index(c, p, i);
+        if (index < least || index >= p->seen || kv_seq_count_left(q, index, index + 1))
+            return err_set(e, ERR_FILE, "token %llu is not where a ring has it", (unsigned long long)index);
         least = index + 1;
-        *index_at(c, out, w) = index;
-        copy_rows(c, out, w, (uint8_t *)(uintptr_t)at + sizeof index, false);
     }
     return 0;
 }
 
-int kv_ring_take(struct kv *c, const uint8_t *data, uint64_t n, size_t n_tokens, struct kv_ring *out, struct err *e) {
-    const struct kv_ring_shape *s = &c->ring_shape;
-    uint64_t next, item = sizeof(uint64_t) + s->cell_bytes;
+static void take_tokens(const struct kv *c, const struct kv_ring_part *p, uint8_t *base, size_t *mark) {
+    for (uint64_t i = 0; i < p->n; i++) {
+        mark[i] = part_index(c, p, i);
+        copy_rows(c, base, i, (uint8_t *)(uintptr_t)p->token + i * (sizeof(uint64_t) + c->ring_shape.cell_bytes) + sizeof(uint64_t), false);
+    }
+}
+
+int kv_ring_take(const struct kv *c, const struct kv_ring_part *p, struct kv_ring *out) {
     *out = (struct kv_ring){0};
-    if (!s->n_cells) return n ? err_set(e, ERR_FILE, "it has window rings, and this model has none") : 0;
-    if (n < sizeof next || (n - sizeof next) % item || (n - sizeof next) / item >= s->n_cells)
-        return err_set(e, ERR_FILE, "its rings take %llu bytes, expected a multiple of %llu", (unsigned long long)n, (unsigned long long)item);
-    memcpy(&next, data, sizeof next);
-    uint64_t there = (n - sizeof next) / item, back = s->reach - 1;
-    if (next > ((uint64_t)1 << 48) || there != (next < back ? next : back))
-        return err_set(e, ERR_FILE, "a ring of %llu tokens holds %llu, expected %llu", (unsigned long long)next, (unsigned long long)there, (unsigned long long)back);
-    int rc = 0;
-    uint32_t blocks = kv_blocks(next < s->n_cells ? next : s->n_cells);
-    rc = begin_ring(c, out, e);
-    if (!rc && kv_arena_commit(&out->arena, blocks)) rc = err_set(e, ERR_MEMORY, "no memory for a ring of %u cells", s->n_cells);
-    if (!rc) rc = take_tokens(c, data + sizeof next, there, next, n_tokens, out, e);
-    if (rc) kv_ring_free(out);
-    return rc;
+    if (open_ring(&c->ring_shape, out)) return -1;
+    if (kv_arena_commit(&out->arena, kv_blocks(p->n))) {
+        kv_ring_free(out);
+        return -1;
+    }
+    take_tokens(c, p, out->arena.base, out->index);
+    out->next = p->n;
+    return 0;
+}
+
+int kv_ring_take_copy(const struct kv *c, const struct kv_ring_part *p, struct kv_ring_copy *out) {
+    if (alloc_copy(c, out)) {
+        kv_ring_copy_free(out);
+        return -1;
+    }
+    take_tokens(c, p, out->bytes, out->index);
+    out->next = p->n;
+    out->lo = 0;
+    return 0;
 }
 
 uint64_t kv_ring_bytes(const struct kv *c) {
@@ -334,10 +362,8 @@ uint64_t kv_ring_bytes(const struct kv *c) {
 
 uint64_t kv_ring_most_bytes(const struct kv *c) {
     uint64_t n = 0;
-    for (int s = 0; s < KV_MAX_SEQS && c->ring_shape.n_cells; s++) n += kv_ring_clone_bytes(&c->state_of[s].ring);
+    for (int s = 0; s < KV_MAX_SEQS && c->ring_shape.n_cells; s++) n += c->state_of[s].ring.index ? c->ring_shape.full_bytes : 0;
     return n;
 }
 
 uint64_t kv_ring_copy_bytes(const struct kv *c) { return (uint64_t)c->ring_shape.n_cells / KV_BLOCK * c->ring_shape.block_bytes; }
-
-uint64_t kv_ring_clone_bytes(const struct kv_ring *from) { return from->index ? most_bytes(from) : 0; }

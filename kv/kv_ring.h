@@ -14,6 +14,7 @@
 #include "kv/kv_arena.h"
 
 struct kv_dropped;
+struct kv_seq;
 
 /* Of all rings of a cache. */
 struct kv_ring_shape {
@@ -21,6 +22,7 @@ struct kv_ring_shape {
     uint32_t reach;     /* cells that a row can see at most, itself among them */
     uint32_t slack;     /* cells beyond those and a micro-batch */
     size_t block_bytes, cell_bytes;
+    uint64_t full_bytes; /* that a full ring has committed */
     struct kv_span *span; /* [n_cells] of a view */
     int64_t *offset;      /* [n_cells] */
 };
@@ -63,18 +65,27 @@ void kv_ring_rewind(struct kv *c, int seq, size_t index);
 int kv_ring_store(const struct kv *c, int seq, struct kv_ring_copy *to);
 void kv_ring_restore(struct kv *c, int seq, const struct kv_ring_copy *from);
 void kv_ring_copy_free(struct kv_ring_copy *p);
-/* Both as kv_ring_clone_bytes says and asked for before. 0 or -1. */
+/* For the memory, that of a full ring, the caller asks before. 0 or -1. */
 int kv_ring_clone(const struct kv *c, const struct kv_ring *from, struct kv_ring *out);
 
-/* Appends what a snapshot says of it (its section RING): uint64 next, then for each of the last tokens of the window its index and its rows. */
-void kv_ring_put(const struct kv *c, int seq, struct buf *out);
-/* The other way. ERR_FILE, with nothing in out. */
-int kv_ring_take(struct kv *c, const uint8_t *data, uint64_t n, size_t n_tokens, struct kv_ring *out, struct err *e);
+/* A ring in a snapshot's section RING: uint64 seen and n, then for each of n tokens its uint64 index and its rows: those that a row at the token
+ * index `seen` sees beside itself, the last live ones before it. */
+struct kv_ring_part {
+    uint64_t seen, n;
+    const uint8_t *token;
+};
+/* Appends the ring, or a copy of it, where from is not NULL, as seen at that token index. */
+void kv_ring_put(const struct kv *c, int seq, const struct kv_ring_copy *from, size_t seen, struct buf *out);
+/* Reads the part at *at, which moves behind it. false: it is not whole before end. */
+bool kv_ring_next(const struct kv *c, const uint8_t **at, const uint8_t *end, struct kv_ring_part *p);
+/* ERR_FILE where the tokens are not those that must be there of the sequence. */
+int kv_ring_check(const struct kv *c, const struct kv_ring_part *p, const struct kv_seq *q, struct err *e);
+/* What has been checked, as a ring or as a copy of one; for the memory the caller asks before. 0 or -1, with nothing in out. */
+int kv_ring_take(const struct kv *c, const struct kv_ring_part *p, struct kv_ring *out);
+int kv_ring_take_copy(const struct kv *c, const struct kv_ring_part *p, struct kv_ring_copy *out);
 
 uint64_t kv_ring_bytes(const struct kv *c);      /* committed, of all */
 uint64_t kv_ring_most_bytes(const struct kv *c); /* that those which have begun will have committed when they are full */
-/* Bytes that a copy takes, and what kv_ring_clone would take. */
-uint64_t kv_ring_copy_bytes(const struct kv *c);
-uint64_t kv_ring_clone_bytes(const struct kv_ring *from);
+uint64_t kv_ring_copy_bytes(const struct kv *c); /* of one copy */
 
 #endif

@@ -136,7 +136,7 @@ static void add_states(struct save *s) {
     }
     if (s->c->config.n_window_layers) {
         size_t begin = begin_section(s, "RING");
-        kv_ring_put(s->c, seq, &s->index);
+        kv_state_put_rings(s->c, seq, &s->index);
         end_section(s, begin);
     }
 }

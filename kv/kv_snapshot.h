@@ -18,8 +18,8 @@
  *     BLKS   struct kv_snapshot_block [], where the blocks stand
  *     RUNS   struct kv_snapshot_run [], in the order of the sequence
  *     EXTR   the caller's bytes
- *     RING   where there are window rings: see kv_ring_put
- *     STAT   where there are recurrent states: checkpoints in order, then the state itself: uint64 tokens seen, then its bytes
+ *     RING   where there are window rings: struct kv_ring_part of checkpoints in order, then of the ring itself
+ *     STAT   where there are recurrent states: of the same checkpoints, then the state itself: uint64 tokens seen, then its bytes
  * A reader skips a section that it does not know, unless KV_SNAPSHOT_NEEDED says that the rest is wrong without it.
  *
  * All of it as the machine writes it; byte_order tells a machine of the other kind. Where cells lie in memory is not

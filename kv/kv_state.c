@@ -195,7 +195,7 @@ static bool clone_points(const struct kv *c, const struct kv_state *a, size_t n,
 
 /* Bytes of a copy with n checkpoints. */
 static uint64_t clone_size(const struct kv *c, const struct kv_state *a, size_t n) {
-    uint64_t bytes = 2 * c->config.state_bytes + kv_ring_clone_bytes(&a->ring);
+    uint64_t bytes = 2 * c->config.state_bytes + (a->ring.index ? c->ring_shape.full_bytes : 0);
     for (size_t i = 0; i < n; i++) bytes += point_bytes(c, &a->point[i]);
     return bytes;
 }
@@ -222,62 +222,124 @@ void kv_state_set(struct kv *c, int seq, struct kv_state *s) {
 
 /* ---- snapshots ----------------------------------------------------------------------------------------------- */
 
-static void put(const struct kv *c, uint64_t index, const uint8_t *bytes, struct buf *out) {
+/* Checkpoints [return value, *end) are saved. Of those with rings only the newest that is of use: each takes as much as the ring. */
+static size_t saved_points(const struct kv *c, int seq, size_t *end) {
+    const struct kv_state *s = &c->state_of[seq];
+    *end = n_points(c, seq);
+    if (!c->config.n_window_layers) return 0;
+    while (*end && (s->point[*end - 1].index == s->index || !is_usable(c, seq, &s->point[*end - 1]))) --*end;
+    return *end ? *end - 1 : 0;
+}
+
+static void put_state(const struct kv *c, uint64_t index, const uint8_t *bytes, struct buf *out) {
     buf_add(out, &index, sizeof index);
-    for (uint64_t i = 0; !bytes && i < c->config.state_bytes; i++) buf_add_char(out, 0);
-    if (bytes) buf_add(out, bytes, c->config.state_bytes);
+    buf_add(out, bytes, c->config.state_bytes);
 }
 
 void kv_state_put(const struct kv *c, int seq, struct buf *out) {
     const struct kv_state *s = &c->state_of[seq];
-    size_t n_tokens = c->seq[seq].n_tokens;
-    for (size_t i = 0; i < n_points(c, seq); i++) put(c, s->point[i].index, s->point[i].bytes, out);
-    if (n_tokens) put(c, n_tokens, is_current(c, seq) ? s->bytes[s->now] : NULL, out);
+    size_t end;
+    if (s->index == 0 || !is_current(c, seq)) return;
+    for (size_t i = saved_points(c, seq, &end); i < end; i++) put_state(c, s->point[i].index, s->point[i].bytes, out);
+    put_state(c, s->index, s->bytes[s->now], out);
 }
 
-/* The item at `at`; its index must lie in [least, most]. */
-static int take(const struct kv *c, const uint8_t **at, uint64_t least, uint64_t most, size_t *index, uint8_t **bytes, struct err *e) {
-    uint64_t i;
-    memcpy(&i, *at, sizeof i);
-    if (i < least || i > most)
-        return err_set(e, ERR_FILE, "a state has seen %llu tokens, expected %llu to %llu", (unsigned long long)i, (unsigned long long)least, (unsigned long long)most);
-    if (!(*bytes = malloc(c->config.state_bytes))) return err_set(e, ERR_MEMORY, "no memory for a state of %llu bytes", (unsigned long long)c->config.state_bytes);
-    memcpy(*bytes, *at + sizeof i, c->config.state_bytes);
-    *index = i;
-    *at += sizeof i + c->config.state_bytes;
+void kv_state_put_rings(const struct kv *c, int seq, struct buf *out) {
+    const struct kv_state *s = &c->state_of[seq];
+    size_t end;
+    if (s->index == 0 || !is_current(c, seq)) return;
+    for (size_t i = saved_points(c, seq, &end); i < end; i++) kv_ring_put(c, seq, &s->point[i].ring, s->point[i].index, out);
+    kv_ring_put(c, seq, NULL, s->index, out);
+}
+
+/* States and rings on their way in. */
+struct taking {
+    struct kv_state_parts in; /* what is still to be read of both */
+    size_t n, skip;           /* items of each, the last one being the sequence's own; the first that are left out */
+    size_t index;             /* of the last item that was read */
+};
+
+/* Counts the items. A sequence that has tokens has at least its own. */
+static int count_items(const struct kv *c, const struct kv_seq *q, struct taking *t, struct err *e) {
+    const struct kv_state_parts *in = &t->in;
+    uint64_t item = sizeof(uint64_t) + c->config.state_bytes;
+    if (!has_states(c) && in->n_state) return err_set(e, ERR_FILE, "it has recurrent states, and this model has none");
+    if (!c->config.n_window_layers && in->n_ring) return err_set(e, ERR_FILE, "it has window rings, and this model has none");
+    if (has_states(c) && in->n_state % item)
+        return err_set(e, ERR_FILE, "its states take %llu bytes, expected a multiple of %llu", (unsigned long long)in->n_state, (unsigned long long)item);
+    if (!kv_has_states(c)) return 0;
+    const uint8_t *at = in->ring, *end = at + in->n_ring;
+    struct kv_ring_part part;
+    size_t n_rings = 0, n_states = has_states(c) ? in->n_state / item : 0;
+    for (; at != end; n_rings++)
+        if (!kv_ring_next(c, &at, end, &part)) return err_set(e, ERR_FILE, "its rings end inside one of them");
+    t->n = has_states(c) ? n_states : n_rings;
+    if ((t->n == 0) != (q->n_tokens == 0) || (c->config.n_window_layers && n_rings != t->n))
+        return err_set(e, ERR_FILE, "it has %zu states and %zu rings for %zu tokens", n_states, n_rings, q->n_tokens);
     return 0;
 }
 
-static int take_all(const struct kv *c, const uint8_t *at, size_t n, size_t n_tokens, struct kv_state *out, struct err *e) {
-    size_t most = most_points(c), index = 0;
-    if (!(out->point = calloc(most, sizeof *out->point))) return err_set(e, ERR_MEMORY, "no memory for %zu checkpoints", most);
-    out->cap_points = most;
-    for (size_t skip = n - 1 > most ? n - 1 - most : 0; n > 1; n--) { /* the oldest are left out where they are too many */
-        uint8_t *bytes;
-        int rc = take(c, &at, index, n_tokens, &index, &bytes, e);
-        if (rc) return rc;
-        if (skip) {
-            skip--;
-            free(bytes);
-        } else {
-            out->point[out->n_points++] = (struct kv_checkpoint){.index = index, .bytes = bytes};
-        }
-    }
-    int rc = take(c, &at, n_tokens, n_tokens, &out->index, &out->bytes[0], e);
-    if (!rc && !(out->bytes[1] = malloc(c->config.state_bytes))) rc = err_set(e, ERR_MEMORY, "no memory for a state");
+/* Asks for the memory. Checkpoints are left out where they are too many, the oldest first, and where there is no room for them. */
+static int ask_room(struct kv *c, struct taking *t, struct err *e) {
+    uint64_t ring = c->config.n_window_layers ? kv_ring_copy_bytes(c) : 0, own = 2 * c->config.state_bytes + c->ring_shape.full_bytes;
+    size_t points = t->n - 1, most = most_points(c);
+    int rc = kv_growth_ask(c, own, "its state", e);
+    t->skip = points > most ? points - most : 0;
+    if (!rc && kv_growth_ask(c, own + (points - t->skip) * (c->config.state_bytes + ring), "its checkpoints", NULL)) t->skip = points;
     return rc;
 }
 
-int kv_state_take(struct kv *c, const uint8_t *data, uint64_t n, size_t n_tokens, struct kv_state *out, struct err *e) {
-    uint64_t item = sizeof(uint64_t) + c->config.state_bytes;
+/* The next item into a checkpoint, or, of the sequence's own, its ring into ring; keep: or it is only checked. */
+static int take_item(struct kv *c, struct taking *t, const struct kv_seq *q, bool own, bool keep, struct kv_checkpoint *p, struct kv_ring *ring, struct err *e) {
+    struct kv_state_parts *in = &t->in;
+    struct kv_ring_part part = {0};
+    uint64_t seen = 0;
+    bool bad = false;
+    if (c->config.n_window_layers) {
+        const uint8_t *end = in->ring + in->n_ring;
+        kv_ring_next(c, &in->ring, end, &part);
+        in->n_ring = (uint64_t)(end - in->ring);
+        int rc = kv_ring_check(c, &part, q, e);
+        if (rc) return rc;
+        seen = part.seen;
+    }
+    if (has_states(c)) {
+        memcpy(&seen, in->state, sizeof seen);
+        if (keep && !(p->bytes = malloc(c->config.state_bytes))) bad = true;
+        if (p->bytes) memcpy(p->bytes, in->state + sizeof seen, c->config.state_bytes);
+        in->state += sizeof seen + c->config.state_bytes;
+    }
+    if (seen < t->index || seen > q->n_tokens || (own && seen != q->n_tokens) || (c->config.n_window_layers && seen != part.seen))
+        return err_set(e, ERR_FILE, "a state has seen %llu tokens, expected %zu to %zu", (unsigned long long)seen, t->index, q->n_tokens);
+    t->index = p->index = seen;
+    if (keep && c->config.n_window_layers) bad |= own ? kv_ring_take(c, &part, ring) : kv_ring_take_copy(c, &part, &p->ring);
+    return bad ? err_set(e, ERR_MEMORY, "no memory for a state of %llu tokens", (unsigned long long)seen) : 0;
+}
+
+static int take_all(struct kv *c, struct taking *t, const struct kv_seq *q, struct kv_state *out, struct err *e) {
+    if (!(out->point = calloc(most_points(c), sizeof *out->point))) return err_set(e, ERR_MEMORY, "no memory for checkpoints");
+    out->cap_points = most_points(c);
+    int rc = 0;
+    for (size_t i = 0; i + 1 < t->n && !rc; i++) {
+        struct kv_checkpoint none = {0};
+        bool keep = i >= t->skip;
+        rc = take_item(c, t, q, false, keep, keep ? &out->point[out->n_points++] : &none, NULL, e);
+    }
+    struct kv_checkpoint own = {0};
+    if (!rc) rc = take_item(c, t, q, true, true, &own, &out->ring, e);
+    out->bytes[0] = own.bytes;
+    out->index = own.index;
+    if (!rc && has_states(c) && !(out->bytes[1] = malloc(c->config.state_bytes))) rc = err_set(e, ERR_MEMORY, "no memory for a state");
+    return rc;
+}
+
+int kv_state_take(struct kv *c, const struct kv_state_parts *in, const struct kv_seq *q, struct kv_state *out, struct err *e) {
+    struct taking t = {.in = *in};
     *out = (struct kv_state){0};
-    if (!has_states(c)) return n ? err_set(e, ERR_FILE, "it has recurrent states, and this model has none") : 0;
-    if (n % item || (n == 0) != (n_tokens == 0))
-        return err_set(e, ERR_FILE, "its states take %llu bytes, expected a multiple of %llu", (unsigned long long)n, (unsigned long long)item);
-    uint64_t most = n / item < most_points(c) + 1 ? n / item : most_points(c) + 1;
-    int rc = n ? kv_growth_ask(c, (most + 1) * c->config.state_bytes, "its state", e) : 0;
-    if (!rc && n) rc = take_all(c, data, n / item, n_tokens, out, e);
-    if (c->config.n_window_layers) out->n_points = 0; /* without the ring of that time they are of no use */
+    int rc = count_items(c, q, &t, e);
+    if (rc || t.n == 0) return rc;
+    rc = ask_room(c, &t, e);
+    if (!rc) rc = take_all(c, &t, q, out, e);
     if (rc) kv_state_free(out);
     return rc;
 }

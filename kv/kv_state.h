@@ -39,10 +39,16 @@ void kv_state_rewind(struct kv *c, int seq, size_t index);
 /* A copy with the checkpoints, to be set (which takes it) or freed. ERR_MEMORY. */
 int kv_state_clone(struct kv *c, int seq, struct kv_state *out, struct err *e);
 void kv_state_set(struct kv *c, int seq, struct kv_state *s);
-/* Appends what a snapshot says of a sequence's state (its section STAT). */
+/* Appends what a snapshot says of a sequence's state (its section STAT), and of its rings (RING). */
 void kv_state_put(const struct kv *c, int seq, struct buf *out);
-/* The other way: n bytes of that, of a sequence of n_tokens; n is 0 where the file has none. ERR_FILE, with nothing in out. */
-int kv_state_take(struct kv *c, const uint8_t *data, uint64_t n, size_t n_tokens, struct kv_state *out, struct err *e);
+void kv_state_put_rings(const struct kv *c, int seq, struct buf *out);
+/* The bytes of both, none where the file has none. */
+struct kv_state_parts {
+    const uint8_t *state, *ring;
+    uint64_t n_state, n_ring;
+};
+/* The other way: of a sequence with these tokens, some of which have left. ERR_FILE, ERR_MEMORY, with nothing in out. */
+int kv_state_take(struct kv *c, const struct kv_state_parts *in, const struct kv_seq *q, struct kv_state *out, struct err *e);
 uint64_t kv_state_bytes(const struct kv *c);       /* of all of them */
 uint64_t kv_state_point_bytes(const struct kv *c); /* of their checkpoints, with those of rings */
 

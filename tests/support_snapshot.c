@@ -12,6 +12,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "config/hash.h"
+
 static char taken[16];
 
 static int take_extra(void *ctx, const void *extra, size_t n, struct err *e) {
@@ -85,6 +87,22 @@ uint8_t *kvs_read(const char *from, size_t *n) {
     assert_int_equal(fread(data, 1, *n, f), *n);
     fclose(f);
     return data;
+}
+
+void kvs_seal(uint8_t *file, size_t n, size_t index_bytes) {
+    struct kv_snapshot_header h;
+    struct kv_snapshot_generation g;
+    struct kv_snapshot_index x;
+    memcpy(&h, file, sizeof h);
+    memcpy(&g, file + sizeof h, sizeof g);
+    uint8_t *index = file + n - index_bytes;
+    h.checksum = kv_snapshot_header_sum(&h);
+    g.previous = h.checksum;
+    g.checksum = kv_snapshot_generation_sum(&g);
+    x.checksum = hash_bytes(index + sizeof x, index_bytes - sizeof x, g.checksum);
+    memcpy(file, &h, sizeof h);
+    memcpy(file + sizeof h, &g, sizeof g);
+    memcpy(index, &x, sizeof x);
 }
 
 /* In place: a file that is emptied first is written to the disk when it is closed, on some file systems. */

@@ -23,6 +23,9 @@ bool kvs_same(struct kv *a, int sa, struct kv *b, int sb);
 uint8_t *kvs_read(const char *from, size_t *n);
 void kvs_write(const char *to, const uint8_t *data, size_t n);
 
+/* Gives a file of one generation, whose index has so many bytes, checksums that are right for what it says. */
+void kvs_seal(uint8_t *file, size_t n, size_t index_bytes);
+
 /* n in `make test`, all (or n_soak) in `make soak`. */
 size_t kvs_count(size_t n, size_t n_soak);
 

@@ -517,6 +517,136 @@ static void a_damaged_ring_or_state_is_refused_and_changes_nothing(void **state)
     rmdir(folder);
 }
 
+static size_t index_bytes(const uint8_t *file) {
+    struct kv_snapshot_generation g;
+    memcpy(&g, file + sizeof(struct kv_snapshot_header), sizeof g);
+    return g.index_bytes;
+}
+
+/* A section of the index, and how many bytes it has. */
+static uint8_t *find_section(uint8_t *file, size_t n, const char *tag, uint64_t *bytes) {
+    struct kv_snapshot_section s;
+    for (uint8_t *at = file + n - index_bytes(file) + sizeof(struct kv_snapshot_index); at < file + n; at += sizeof s + s.bytes) {
+        memcpy(&s, at, sizeof s);
+        *bytes = s.bytes;
+        if (!memcmp(s.tag, tag, sizeof s.tag)) return at + sizeof s;
+    }
+    return NULL;
+}
+
+/* Every other number that tells which tokens a ring or state has seen. */
+static void forge(struct kv *other, uint8_t *file, size_t n, uint8_t *at, const char *path) {
+    uint64_t was;
+    memcpy(&was, at, sizeof was);
+    uint64_t value[] = {was - 1, was + 1, 0, 1, 29, 59, 60, 1 << 20, UINT32_MAX, INT64_MAX, UINT64_MAX, UINT64_MAX / 264};
+    for (size_t v = 0; v < sizeof value / sizeof *value; v++) {
+        struct err e = {0};
+        if (value[v] == was) continue;
+        memcpy(at, &value[v], sizeof was);
+        kvs_seal(file, n, index_bytes(file));
+        kvs_write(path, file, n);
+        assert_int_equal(kvs_load(other, 0, path, &e), ERR_FILE);
+        assert_true(*e.text);
+    }
+    memcpy(at, &was, sizeof was);
+}
+
+static void a_forged_ring_or_state_with_good_checksums_is_refused(void **state) {
+    (void)state;
+    for (int with_state = 0; with_state < 2; with_state++) {
+        struct kv_config g = config(700, KV_WINDOW_STANDARD, 30);
+        g.state_bytes = with_state ? 24 : 0;
+        struct kv *c = kvt_open(&g), *other = kvt_open(&g);
+        char path[] = "/tmp/kvetch-ring-XXXXXX";
+        int fd = mkstemp(path);
+        assert_true(fd >= 0);
+        close(fd);
+        append(c, 0, 0, 50);
+        if (!with_state) assert_true(kv_seq_rm(c, 0, 40, 44));
+        kv_checkpoint(c, 0);
+        append(c, 0, 50, 10);
+        append(other, 0, 900, 40);
+        kvs_save(c, 0, path);
+        size_t n, items = 0;
+        uint8_t *file = kvs_read(path, &n);
+        uint64_t bytes, count, item = 8 + c->ring_shape.cell_bytes;
+        uint8_t *ring = find_section(file, n, "RING", &bytes), *end = ring + bytes;
+        uint8_t *first = ring;
+        for (; ring < end; items++, ring += 16 + count * item) {
+            memcpy(&count, ring + 8, sizeof count);
+            assert_int_equal(count, 29);
+            forge(other, file, n, ring, path);
+            forge(other, file, n, ring + 8, path);
+            for (uint64_t i = 0; i < count; i++) forge(other, file, n, ring + 16 + i * item, path);
+        }
+        assert_int_equal(items, 2); /* a checkpoint's and its own */
+        if (with_state) {
+            uint8_t *seen = find_section(file, n, "STAT", &bytes);
+            assert_int_equal(bytes, 2 * 32);
+            for (int i = 0; i < 2; i++) forge(other, file, n, seen + i * 32, path);
+        }
+        for (uint64_t i = 0; i < 29; i++) memcpy(first + 16 + 29 * item + 16 + i * item, &i, sizeof i); /* another end */
+        kvs_seal(file, n, index_bytes(file));
+        kvs_write(path, file, n);
+        struct err e = {0};
+        assert_int_equal(kvs_load(other, 0, path, &e), ERR_FILE);
+        check(other, 0);
+        free(file);
+        kv_close(c);
+        kv_close(other);
+        unlink(path);
+    }
+}
+
+static void after_a_load_a_reply_is_given_once_more_from_where_it_was_live(void **state) {
+    (void)state;
+    for (int with_state = 0; with_state < 2; with_state++)
+        for (int turn = 0; turn < 3; turn++) {
+            struct kv_config g = config(3000, KV_WINDOW_STANDARD, turn == 2 ? 1 : 30);
+            struct kv_stats s;
+            g.state_bytes = with_state ? 64 : 0;
+            struct kv *c = kvt_open(&g), *other = kvt_open(&g), *poor;
+            char path[] = "/tmp/kvetch-ring-XXXXXX";
+            int fd = mkstemp(path);
+            assert_true(fd >= 0);
+            close(fd);
+            append(c, 0, 0, 400);
+            kv_checkpoint(c, 0);
+            append(c, 0, 400, 100);
+            if (!with_state && turn) assert_true(kv_seq_rm(c, 0, 480, 490));
+            kv_checkpoint(c, 0);
+            append(c, 0, 500, 300);
+            kv_checkpoint(c, 0); /* of no use in the file: the ring itself is there */
+            kvs_save(c, 0, path);
+            assert_int_equal(kvs_load(other, 0, path, NULL), 0);
+            check(other, 0);
+            assert_int_equal(kv_resume_point(c, 0, 500), 500);
+            assert_int_equal(kv_resume_point(other, 0, 500), 500);
+            append(other, 0, 4000, 20);
+            check(other, 0);
+            assert_true(kv_seq_rm(other, 0, 500, -1));
+            check(other, 0);
+            append(other, 0, 5000, 600);
+            check(other, 0);
+            assert_int_equal(kv_seq_pos_max(other, 0), 1099);
+            /* Without room for a checkpoint it comes without: cells of 800 tokens, the ring and the state. */
+            g.budget_bytes = 4 * c->layout.block_bytes + c->ring_shape.full_bytes + 2 * g.state_bytes;
+            g.grow = KV_GROW_LINEAR;
+            g.step_cells = KV_BLOCK;
+            poor = kvt_open(&g);
+            kv_prefault_wait(poor->prefault);
+            assert_int_equal(kvs_load(poor, 0, path, NULL), 0);
+            kv_get_stats(poor, &s);
+            assert_int_equal(s.checkpoint_bytes, 0);
+            check_budget(poor, g.budget_bytes);
+            check(poor, 0);
+            kv_close(poor);
+            kv_close(c);
+            kv_close(other);
+            unlink(path);
+        }
+}
+
 /* ---- layers -------------------------------------------------------------------------------------------------- */
 
 /* Layers 0 and 3 have cells, 1 is in a ring, 2 shares layer 0's, 4 has none, 5 shares the ring. */
@@ -693,6 +823,8 @@ int main(void) {
         cmocka_unit_test(a_tail_shorter_than_the_window_is_a_reseed_and_told_of_once),
         cmocka_unit_test(a_copy_and_a_snapshot_have_the_ring),
         cmocka_unit_test(a_damaged_ring_or_state_is_refused_and_changes_nothing),
+        cmocka_unit_test(a_forged_ring_or_state_with_good_checksums_is_refused),
+        cmocka_unit_test(after_a_load_a_reply_is_given_once_more_from_where_it_was_live),
         cmocka_unit_test(layers_share_what_the_first_of_them_wrote_or_have_nothing),
         cmocka_unit_test(at_random_the_ring_shows_what_is_live),
         cmocka_unit_test(prompts_at_random_find_in_the_ring_what_the_window_sees),

@@ -195,22 +195,6 @@ static void every_truncation_is_refused_and_the_cache_stays(void **state) {
     kv_close(t.c);
 }
 
-/* Checksums that are right for what the file says. */
-static void seal(const struct target *t, uint8_t *file) {
-    struct kv_snapshot_header h;
-    struct kv_snapshot_generation g;
-    struct kv_snapshot_index x;
-    memcpy(&h, file, sizeof h);
-    memcpy(&g, file + sizeof h, sizeof g);
-    h.checksum = kv_snapshot_header_sum(&h);
-    g.previous = h.checksum;
-    g.checksum = kv_snapshot_generation_sum(&g);
-    x.checksum = hash_bytes(file + t->index_at + sizeof x, t->index_bytes - sizeof x, g.checksum);
-    memcpy(file, &h, sizeof h);
-    memcpy(file + sizeof h, &g, sizeof g);
-    memcpy(file + t->index_at, &x, sizeof x);
-}
-
 /* Loads a sealed forgery into sequence 2: it is refused, or else what it makes is sound. */
 static bool is_accepted(struct target *t, const uint8_t *file) {
     kvs_write(other, file, t->n);
@@ -253,7 +237,7 @@ static void a_forged_file_with_good_checksums_does_no_harm(void **state) {
             value[1] = value[0] + 1;
             value[0]--;
             memcpy(forged + i, &value[v], 8);
-            seal(&t, forged);
+            kvs_seal(forged, t.n, t.index_bytes);
             bool ok = is_accepted(&t, forged);
             accepted += ok;
             refused += !ok;
@@ -294,14 +278,14 @@ static void a_section_of_a_later_version_is_refused_where_it_is_needed_else_skip
         z.n += sizeof extra;
         z.index_bytes += sizeof extra;
         z.file = longer;
-        seal(&z, longer);
+        kvs_seal(longer, z.n, z.index_bytes);
         kvs_write(other, longer, z.n);
         assert_int_equal(kvs_load(t.c, 2, other, &e), flags ? ERR_FILE : 0);
         if (flags) assert_non_null(strstr(e.text, "\"SOON\""));
     }
     memcpy(longer, was, t.n);
     memcpy(longer + find_section(&t, "TURN"), "RUNS", 4); /* and one is missing, another there twice */
-    seal(&t, longer);
+    kvs_seal(longer, t.n, t.index_bytes);
     assert_false(is_accepted(&t, longer));
     free(longer);
     free(was);
