@@ -16,6 +16,7 @@
 #include "config/pool.h"
 #include "model/attention.h"
 #include "model/attention_kernels.h"
+#include "tests/support_kv.h"
 #include "tests/support_quant.h"
 
 #define MAX_BLOCKS 12
@@ -293,6 +294,113 @@ static void cells_behind_a_row_do_not_reach_it(void **state) {
     fixture_close(&f);
 }
 
+/* ---- rings ---------------------------------------------------------------------------------------------------- */
+
+enum { RING_DIM = 32, RING_HEADS = 4, RING_ROW = KVT_HEADS * RING_DIM };
+
+/* Keys and values of a token, the same in layer 0, which has cells, and in layer 1, which is in a ring. */
+static void write_both(struct kv *c, const struct kv_batch *b, size_t index) {
+    float k[RING_ROW], v[RING_ROW];
+    for (uint32_t i = 0; i < b->n; i++) {
+        uint64_t random = (index + i) * 7919 + 1;
+        for (int d = 0; d < RING_ROW; d++) k[d] = next_float(&random), v[d] = next_float(&random);
+        for (uint32_t layer = 0; layer < 2; layer++) kv_write(c, b, layer, i, i + 1, k, RING_ROW, v, RING_ROW);
+    }
+}
+
+static void compute(struct kv *c, size_t index, size_t n) {
+    static const int32_t token[64];
+    for (size_t end = index + n; index < end;) {
+        struct kv_batch b;
+        uint32_t now = end - index < 40 ? (uint32_t)(end - index) : 40;
+        assert_int_equal(kv_begin(c, 0, token, now, index, &b, NULL), 0);
+        write_both(c, &b, index);
+        kv_finish(c, &b);
+        index += now;
+    }
+}
+
+/* One more token, after what has to be computed again. Its rows are in both layers; to be finished. */
+static void begin_token(struct kv *c, size_t index, struct kv_batch *b) {
+    static const int32_t token[1];
+    struct kv_plan plan;
+    assert_int_equal(kv_make_room(c, 0, 1, &plan, NULL), 0);
+    for (size_t i = 0; i < plan.n_todo; i++) compute(c, plan.todo[i].first, plan.todo[i].n);
+    assert_int_equal(kv_begin(c, 0, token, 1, index, b, NULL), 0);
+    write_both(c, b, index);
+}
+
+/* The linear view without what the window masks. */
+static struct kv_view cut_view(const struct kv_view *v, int64_t row, uint32_t window, struct kv_span *span) {
+    struct kv_view z = *v;
+    z.span = span;
+    z.n_spans = z.n_cells = 0;
+    for (size_t i = 0; i < v->n_spans; i++) {
+        struct kv_span s = v->span[i];
+        int64_t first = row - (int64_t)window + 1, skip = first > s.pos ? first - s.pos : 0;
+        if (skip >= s.n) continue;
+        s.first += (uint32_t)skip, s.cell += (uint32_t)skip, s.n -= (uint32_t)skip, s.pos += skip;
+        span[z.n_spans++] = s;
+        z.n_cells += s.n;
+    }
+    return z;
+}
+
+static void attend(struct kv *c, const struct kv_view *v, const struct attention_shape *shape, int64_t pos, float *out) {
+    struct pool *pool;
+    struct attention *a;
+    float q[RING_HEADS * RING_DIM];
+    uint64_t random = 5;
+    for (size_t i = 0; i < sizeof q / sizeof *q; i++) q[i] = 3 * next_float(&random);
+    assert_int_equal(pool_open(&pool, 1, NULL), 0);
+    assert_int_equal(attention_open(&a, pool, shape, 1, NULL), 0);
+    assert_int_equal(attention_reserve(a, v->n_cells, v->n_offsets, NULL), 0);
+    attention_run(a, v, kv_get_layout(c), 0, q, RING_HEADS * RING_DIM, pos, 1, out, RING_HEADS * RING_DIM);
+    attention_close(a);
+    pool_close(pool);
+}
+
+static void a_ring_gives_the_bits_of_a_linear_cache_under_the_window(void **state) {
+    (void)state;
+    static const uint32_t windows[] = {1, 2, 100, 216, 217, 256, 257, 300};
+    static struct kv_span span[1024];
+    size_t n_wrapped = 0, n_shifted = 0;
+    for (size_t w = 0; w < 2 * sizeof windows / sizeof *windows; w++) {
+        uint32_t n = windows[w / 2], cells;
+        struct kv_config g = kvt_config(400, w % 2 ? "q8_0" : "f16");
+        g.n_layers = g.n_window_layers = 1;
+        g.head_dim_k = g.head_dim_v = RING_DIM;
+        g.window = KV_WINDOW_STANDARD;
+        g.n_window = n;
+        g.n_ubatch = 40;
+        g.keep = 100;
+        g.evict_free = .6; /* 120 stay behind the kept part, which some windows see then */
+        struct attention_shape shape = {RING_HEADS, KVT_HEADS, RING_DIM, RING_DIM, .2f, g.rope};
+        struct kv *c = kvt_open(&g);
+        cells = c->ring_shape.n_cells;
+        for (size_t i = 0; i < 1500; i++) {
+            struct kv_batch b;
+            begin_token(c, i, &b);
+            if ((i + 3 > n && i < n + 3) || (i + 3) % cells < 5 || i % 97 == 0 || (i > 397 && i < 406)) {
+                struct kv_view all, ring;
+                float want[RING_HEADS * RING_DIM], got[RING_HEADS * RING_DIM];
+                kv_get_view(c, &b, &all);
+                all = cut_view(&all, b.pos, n, span);
+                kv_get_window_view(c, &b, &ring);
+                assert_int_equal(ring.n_cells, all.n_cells);
+                attend(c, &all, &shape, b.pos, want);
+                attend(c, &ring, &shape, b.pos, got);
+                assert_memory_equal(got, want, sizeof got);
+                n_wrapped += i > cells;
+                n_shifted += ring.n_offsets > 1;
+            }
+            kv_finish(c, &b);
+        }
+        kv_close(c);
+    }
+    assert_true(n_wrapped > 100 && n_shifted > 10);
+}
+
 static int all_tests(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(attention_equals_a_naive_one_for_every_shape),
@@ -300,6 +408,7 @@ static int all_tests(void) {
         cmocka_unit_test(the_bits_do_not_depend_on_where_cells_lie),
         cmocka_unit_test(blocks_are_decoded_to_the_bits_of_their_type),
         cmocka_unit_test(cells_behind_a_row_do_not_reach_it),
+        cmocka_unit_test(a_ring_gives_the_bits_of_a_linear_cache_under_the_window),
     };
     return cmocka_run_group_tests_name(cpu_isa_name(cpu_isa()), tests, NULL, NULL);
 }
