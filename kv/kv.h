@@ -275,7 +275,8 @@ bool kv_seq_rm(struct kv *c, int seq, int64_t p0, int64_t p1);
 int kv_seq_cp(struct kv *c, int src, int dst, int64_t p0, int64_t p1, struct err *e);
 void kv_seq_keep(struct kv *c, int seq);
 /* Moves positions by d, or divides them, and rotates the stored keys; cells that others share are copied first, and what
- * would stand below 0 is freed. ERR_USAGE: it would change the order of positions, or there are rings. ERR_MEMORY: no room for the copies. */
+ * would stand below 0 is freed. ERR_USAGE: it would change the order of positions, move them
+ * beyond 2^60, free what a state has seen, or there are rings. ERR_MEMORY: no room for the copies. */
 int kv_seq_add(struct kv *c, int seq, int64_t p0, int64_t p1, int64_t d, struct err *e);
 int kv_seq_div(struct kv *c, int seq, int64_t p0, int64_t p1, int d, struct err *e);
 int64_t kv_seq_pos_min(const struct kv *c, int seq);                      /* -1: empty */

@@ -239,8 +239,6 @@ static int check_blocks(struct kv_load *l, const struct kv *c, struct err *e) {
     return 0;
 }
 
-#define MAX_POS ((int64_t)1 << 60)
-
 /* Live tokens and those that left must make up the conversation, and no cell is two tokens'. */
 static int check_runs(struct kv_load *l, const struct kv *c, struct err *e) {
     uint64_t index = 0, n_tokens = l->seq.n_tokens, cells = 0;
@@ -250,7 +248,7 @@ static int check_runs(struct kv_load *l, const struct kv *c, struct err *e) {
         if (r->n == 0 || r->n > KV_BLOCK || r->cell > KV_BLOCK - r->n) return wrong(e, "the length of a run", r->n, 1);
         if (r->index < index || r->index > n_tokens || r->n > n_tokens - r->index)
             return wrong(e, "the index of a run", r->index, index);
-        if (r->pos < 0 || r->pos > MAX_POS || r->offset < -MAX_POS || r->offset > MAX_POS || r->pos + r->offset < pos)
+        if (r->pos < 0 || r->pos > KV_MAX_POS || r->offset < -KV_MAX_POS || r->offset > KV_MAX_POS || r->pos + r->offset < pos)
             return wrong(e, "the position of a run", (uint64_t)r->pos, (uint64_t)pos);
         if (r->block >= l->n_blocks) return wrong(e, "the block of a run", r->block, l->n_blocks);
         if (r->flags) return wrong(e, "the flags of a run", r->flags, 0);

@@ -123,7 +123,6 @@ static void move_run(struct kv *c, int seq, struct work *w, const struct kv_run 
 
 /* Moves runs [from, to); their order among the others was checked. */
 static int move_runs(struct kv *c, int seq, size_t from, size_t to, const struct motion *m, struct err *e) {
-    if (c->config.n_window_layers) return err_set(e, ERR_USAGE, "positions of a sequence with a ring cannot be changed");
     struct kv_seq *s = &c->seq[seq];
     struct work w = {0};
     int rc = work_open(c, seq, &w, from, to, e);
@@ -143,6 +142,7 @@ static int check_move(const struct kv *c, int seq, struct err *e) {
     assert(!c->running.on && seq >= 0 && seq < kv_seqs(c));
     if (c->config.head_dim_k > KV_MAX_HEAD)
         return err_set(e, ERR_USAGE, "keys of %u numbers cannot be moved; %u can", c->config.head_dim_k, KV_MAX_HEAD);
+    if (c->config.n_window_layers) return err_set(e, ERR_USAGE, "positions of a sequence with a ring cannot be changed");
     return 0;
 }
 
@@ -150,12 +150,15 @@ int kv_move_add(struct kv *c, int seq, int64_t p0, int64_t p1, int64_t d, struct
     int rc = check_move(c, seq, e);
     if (rc || d == 0) return rc;
     struct kv_seq *s = &c->seq[seq];
+    if (d < -KV_MAX_POS || d > KV_MAX_POS - kv_seq_next_pos(s))
+        return err_set(e, ERR_USAGE, "positions cannot move by %lld: the highest that there is is %lld", (long long)d, (long long)KV_MAX_POS);
     if (p0 < 0) p0 = 0;
     size_t from = kv_seq_cut_pos(s, p0);
     size_t live =
         d < 0 && p0 < -d ? kv_seq_cut_pos(s, -d) : from; /* runs [from, live) would stand below 0: they are freed */
     size_t to = p1 < 0 ? s->n_runs : kv_seq_cut_pos(s, p1);
     if (live > to) live = to;
+    if (from < live && kv_has_states(c)) return err_set(e, ERR_USAGE, "what would stand below 0 cannot be taken out of a state");
     if (live < to) {
         bool low = from > 0 && kv_run_first(&s->run[live]) + d < kv_run_end(&s->run[from - 1]);
         bool high = to < s->n_runs && kv_run_end(&s->run[to - 1]) + d > kv_run_first(&s->run[to]);

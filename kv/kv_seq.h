@@ -14,6 +14,8 @@
 #include "kv/kv.h"
 #include "kv/kv_cells.h"
 
+#define KV_MAX_POS ((int64_t)1 << 60) /* no position or offset is larger, so that sums of them do not overflow */
+
 struct kv_run {
     int64_t pos, offset; /* stored position of the first cell; effective = pos + offset */
     size_t index;        /* token index of the first cell */

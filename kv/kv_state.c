@@ -150,8 +150,8 @@ void kv_state_rewind(struct kv *c, int seq, size_t index) {
         kv_ring_rewind(c, seq, index);
         return;
     }
+    assert(s->n_points && s->point[s->n_points - 1].index == index);
     const struct kv_checkpoint *p = &s->point[s->n_points - 1];
-    assert(s->n_points && p->index == index);
     if (has_states(c)) memcpy(s->bytes[s->now], p->bytes, c->config.state_bytes);
     kv_ring_restore(c, seq, &p->ring);
 }

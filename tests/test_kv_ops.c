@@ -230,6 +230,27 @@ static void a_rebuilding_that_memory_refuses_leaves_the_old_state(void **state) 
     kv_close(c);
 }
 
+static void positions_move_only_as_far_as_there_are_any(void **state) {
+    (void)state;
+    struct kv_config g = kvt_config(600, "f16");
+    struct kv *c = kvt_open(&g);
+    static const int64_t far[] = {INT64_MIN, INT64_MIN + 1, INT64_MAX, INT64_MAX - 1, ((int64_t)1 << 60) - 39, -((int64_t)1 << 60) - 1};
+    struct err e = {0};
+    feed(c, 0, 100, 40);
+    for (size_t i = 0; i < sizeof far / sizeof *far; i++) {
+        assert_int_equal(kv_seq_add(c, 0, -1, -1, far[i], &e), ERR_USAGE);
+        assert_non_null(strstr(e.text, "the highest that there is"));
+        assert_int_equal(kv_seq_pos_max(c, 0), 39);
+    }
+    kvt_check(c, 0);
+    assert_int_equal(kv_seq_add(c, 0, -1, -1, ((int64_t)1 << 60) - 40, &e), 0);
+    assert_int_equal(kv_seq_pos_max(c, 0), ((int64_t)1 << 60) - 1);
+    assert_int_equal(kv_seq_add(c, 0, -1, -1, 1, &e), ERR_USAGE);
+    assert_int_equal(kv_seq_add(c, 0, -1, -1, -((int64_t)1 << 60), &e), 0); /* all of it below 0 */
+    assert_int_equal(c->seq[0].n_cells, 0);
+    kv_close(c);
+}
+
 static void the_room_that_is_told_of_follows_the_bound_at_once(void **state) {
     (void)state;
     struct kv_config g = kvt_config(KV_BLOCK, "f32");
@@ -255,6 +276,7 @@ int main(void) {
         cmocka_unit_test(one_is_kept_and_the_pool_is_whole_again),
         cmocka_unit_test(a_bound_is_refused_that_is_out_of_range_or_too_small_for_what_is_kept),
         cmocka_unit_test(a_rebuilding_that_memory_refuses_leaves_the_old_state),
+        cmocka_unit_test(positions_move_only_as_far_as_there_are_any),
         cmocka_unit_test(the_room_that_is_told_of_follows_the_bound_at_once),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -173,6 +173,20 @@ static void where_only_the_kept_part_stays_the_state_is_its(void **state) {
     kv_close(c);
 }
 
+static void what_a_state_has_seen_is_not_freed_by_moving_it_below_0(void **state) {
+    (void)state;
+    struct kv *c = open_with(1000);
+    struct err e = {0};
+    append(c, 0, 0, 100);
+    assert_int_equal(kv_seq_add(c, 0, 50, -1, -200, &e), ERR_USAGE);
+    assert_int_equal(kv_seq_add(c, 0, -1, -1, -200, &e), ERR_USAGE);
+    assert_non_null(strstr(e.text, "cannot be taken out of a state"));
+    assert_int_equal(kv_seq_pos_max(c, 0), 99);
+    append(c, 0, 100, 3);
+    kvt_check(c, 0);
+    kv_close(c);
+}
+
 static void a_copy_has_a_state_and_checkpoints_of_its_own(void **state) {
     (void)state;
     struct kv *c = open_with(2000);
@@ -300,6 +314,7 @@ int main(void) {
         cmocka_unit_test(of_too_many_checkpoints_the_oldest_goes),
         cmocka_unit_test(beyond_the_bound_a_state_has_seen_what_is_live_and_nothing_else),
         cmocka_unit_test(where_only_the_kept_part_stays_the_state_is_its),
+        cmocka_unit_test(what_a_state_has_seen_is_not_freed_by_moving_it_below_0),
         cmocka_unit_test(a_copy_has_a_state_and_checkpoints_of_its_own),
         cmocka_unit_test(a_snapshot_holds_the_state_and_its_checkpoints),
         cmocka_unit_test(at_random_the_state_is_that_of_the_live_tokens),
