@@ -378,7 +378,7 @@ static void a_ring_gives_the_bits_of_a_linear_cache_under_the_window(void **stat
         struct attention_shape shape = {RING_HEADS, KVT_HEADS, RING_DIM, RING_DIM, .2f, g.rope};
         struct kv *c = kvt_open(&g);
         cells = c->ring_shape.n_cells;
-        for (size_t i = 0; i < 1500; i++) {
+        for (size_t i = 0; i < 800; i++) {
             struct kv_batch b;
             begin_token(c, i, &b);
             if ((i + 3 > n && i < n + 3) || (i + 3) % cells < 5 || i % 97 == 0 || (i > 397 && i < 406)) {
