@@ -317,8 +317,9 @@ static int shift_at(const struct bench *b, uint32_t depth, struct err *e) {
     return 0;
 }
 
-/* Depth 0 says nothing about a cache: where no other is named, it is CACHE_CELLS, or the bound. */
-static int each_filled_depth(const struct bench *b, int (*run)(const struct bench *b, uint32_t depth, struct err *e), struct err *e) {
+/* Depth 0 says nothing about a cache: where no other is named, it is CACHE_CELLS, or what the bound leaves beside more cells. */
+static int each_filled_depth(const struct bench *b, uint32_t more, int (*run)(const struct bench *b, uint32_t depth, struct err *e), struct err *e) {
+    uint32_t bound = b->options.bound;
     int rc = 0;
     bool any = false;
     for (size_t i = 0; i < b->n_depths && !rc; i++) {
@@ -326,11 +327,11 @@ static int each_filled_depth(const struct bench *b, int (*run)(const struct benc
         if (b->depth[i]) rc = run(b, b->depth[i], e);
     }
     if (any || rc) return rc;
-    return run(b, b->options.bound && b->options.bound < CACHE_CELLS ? b->options.bound : CACHE_CELLS, e);
+    return run(b, bound && bound < CACHE_CELLS + more ? bound - more : CACHE_CELLS, e);
 }
 
-static int run_clear(const struct bench *b, struct err *e) { return each_filled_depth(b, clear_at, e); }
-static int run_shift(const struct bench *b, struct err *e) { return each_filled_depth(b, shift_at, e); }
+static int run_clear(const struct bench *b, struct err *e) { return each_filled_depth(b, 0, clear_at, e); }
+static int run_shift(const struct bench *b, struct err *e) { return each_filled_depth(b, 0, shift_at, e); }
 
 /* Back to a conversation that is held ready; ratio: how often that goes into reading it. */
 static int switch_at(const struct bench *b, uint32_t depth, struct err *e) {
@@ -354,7 +355,7 @@ static int switch_at(const struct bench *b, uint32_t depth, struct err *e) {
     return 0;
 }
 
-static int run_switch(const struct bench *b, struct err *e) { return each_filled_depth(b, switch_at, e); }
+static int run_switch(const struct bench *b, struct err *e) { return each_filled_depth(b, 1, switch_at, e); }
 
 /* ---- snapshots ----------------------------------------------------------------------------------------------- */
 
@@ -458,7 +459,7 @@ static int save_at(const struct bench *b, uint32_t depth, struct err *e) {
     return 0;
 }
 
-static int run_save(const struct bench *b, struct err *e) { return each_filled_depth(b, save_at, e); }
+static int run_save(const struct bench *b, struct err *e) { return each_filled_depth(b, 0, save_at, e); }
 
 /* From nothing but the model to the point where the next token can be computed; ratio: how often it would go into reading the
  * tokens again. What is resumed was computed, not filled. */

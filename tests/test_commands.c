@@ -209,6 +209,16 @@ static void bench_tells_the_perplexity_of_a_text_and_asks_for_one(void **state) 
     program_run_free(&r);
 }
 
+static void bench_fills_what_the_bound_leaves_where_no_depth_is_named(void **state) {
+    (void)state;
+    need_model();
+    cJSON *all = JSON(NULL, "bench", "-m", model, "--test", "clear,switch", "-c", "512", "--json");
+    assert_int_equal(cJSON_GetArraySize(all), 2);
+    assert_int_equal(number_of(cJSON_GetArrayItem(all, 0), "depth"), 512);
+    assert_int_equal(number_of(cJSON_GetArrayItem(all, 1), "depth"), 511); /* beside the token that is computed */
+    cJSON_Delete(all);
+}
+
 static void bench_refuses_what_is_no_depth_and_no_test(void **state) {
     (void)state;
     need_model();
@@ -551,6 +561,7 @@ int main(void) {
         cmocka_unit_test(logits_writes_a_row_for_each_token),
         cmocka_unit_test(bench_reports_every_test_with_its_figures),
         cmocka_unit_test(bench_tells_the_perplexity_of_a_text_and_asks_for_one),
+        cmocka_unit_test(bench_fills_what_the_bound_leaves_where_no_depth_is_named),
         cmocka_unit_test(bench_refuses_what_is_no_depth_and_no_test),
         cmocka_unit_test(a_command_without_its_model_ends_with_2),
         cmocka_unit_test(list_without_a_store_is_empty_and_makes_none),
