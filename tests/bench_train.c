@@ -27,15 +27,15 @@ static size_t number(int argc, char **argv, int i, size_t otherwise) {
 static void fill_row(struct net_row *row, size_t index, size_t n, uint32_t n_segment) {
     int32_t *token = calloc(n, sizeof *token);
     float *weight = calloc(n, sizeof *weight);
-    uint32_t *segment = calloc(n, sizeof *segment);
+    struct net_segment *segment = calloc(n, sizeof *segment);
     if (!token || !weight || !segment) abort();
     *row = (struct net_row){.token = token, .weight = weight, .n = n, .segment = segment};
     for (size_t i = 0; i < n; i++) {
         token[i] = (int32_t)(net_noise_mix(index << 32 | i) % shape.n_vocab);
         weight[i] = 1;
     }
-    for (size_t left = n; left; left -= segment[row->n_segments++])
-        segment[row->n_segments] = left < n_segment ? (uint32_t)left : n_segment;
+    for (size_t left = n; left; left -= segment[row->n_segments++].n)
+        segment[row->n_segments].n = left < n_segment ? (uint32_t)left : n_segment;
 }
 
 int main(int argc, char **argv) {

@@ -18,12 +18,12 @@
 #include "model/vocab.h"
 #include "tests/support_gguf.h"
 
-/* Queries are wider than the stream, two heads share each key, one segment has a single token, one more than a block of attention,
- * and the guesses are more than a chunk of logits. */
+/* Queries are wider than the stream, two heads share each key, one segment has a single token, one more than a block of attention, two
+ * branch off an earlier one, and the guesses are more than a chunk of logits. */
 static const struct net_shape tiny = {.n_vocab = 37, .n_layers = 2, .n_embd = 24, .n_heads = 4, .n_kv_heads = 2, .head_dim = 10,
                                       .n_ff = 20, .n_ctx = 96, .rope_base = 10000, .norm_eps = 1e-5f};
-static const uint32_t segments[] = {5, 1, 70, 3, 71};
-enum { N_SEGMENTS = sizeof segments / sizeof *segments, N = 150 };
+static const struct net_segment segments[] = {{5, 0}, {1, 0}, {70, 0}, {3, 0}, {45, 0}, {68, 17}, {8, 45}};
+enum { N_SEGMENTS = sizeof segments / sizeof *segments, N = 200 };
 
 static int32_t tokens[N];
 static float token_weights[N];
@@ -68,6 +68,7 @@ struct plain {
     const struct net *n;
     const double *param;
     struct net_dropout dropout;
+    size_t before[N]; /* the tokens of the running text: its trunk's and its own */
     double x[N][24], k[2][N][2][10], v[2][N][2][10], logit[37];
 };
 
@@ -122,13 +123,13 @@ static void plain_attention(struct plain *p, size_t i, size_t pos, int il, const
     memset(out, 0, 40 * sizeof *out);
     for (size_t a = 0; a < 4; a++) {
         double e[N], sum = 0;
-        for (size_t t = i - pos; t <= i; t++) {
+        for (size_t t = 0; t <= pos; t++) {
             double score = 0;
-            for (size_t j = 0; j < 10; j++) score += q[a][j] * p->k[il][t][a / 2][j];
+            for (size_t j = 0; j < 10; j++) score += q[a][j] * p->k[il][p->before[t]][a / 2][j];
             sum += e[t] = exp(score / sqrt(10));
         }
-        for (size_t t = i - pos; t <= i; t++)
-            for (size_t j = 0; j < 10; j++) out[a * 10 + j] += e[t] / sum * p->v[il][t][a / 2][j];
+        for (size_t t = 0; t <= pos; t++)
+            for (size_t j = 0; j < 10; j++) out[a * 10 + j] += e[t] / sum * p->v[il][p->before[t]][a / 2][j];
     }
 }
 
@@ -157,15 +158,19 @@ static void plain_token(struct plain *p, size_t i, size_t pos) {
 /* The row's loss; logits: [N][37], or NULL. */
 static double plain_loss(struct plain *p, double *logits) {
     double loss = 0;
-    for (size_t s = 0, i = 0; s < N_SEGMENTS; s++)
-        for (size_t pos = 0; pos < segments[s]; pos++, i++) {
+    for (size_t s = 0, i = 0, trunk = 0; s < N_SEGMENTS; s++) {
+        if (!segments[s].trunk) trunk = i;
+        for (size_t t = 0; t < segments[s].trunk; t++) p->before[t] = trunk + t;
+        for (size_t left = segments[s].n, pos = segments[s].trunk; left--; pos++, i++) {
+            p->before[pos] = i;
             plain_token(p, i, pos);
             if (logits) memcpy(logits + i * 37, p->logit, sizeof p->logit);
-            if (pos + 1 == segments[s]) continue;
+            if (!left) continue;
             double sum = 0;
             for (size_t j = 0; j < 37; j++) sum += exp(p->logit[j]);
             loss += (double)token_weights[i + 1] * (log(sum) - p->logit[tokens[i + 1]]);
         }
+    }
     return loss;
 }
 
@@ -192,8 +197,8 @@ static void loss_and_logits_are_those_of_the_network_computed_plainly(void **sta
     p = (struct plain){.n = n, .param = param};
     double loss = plain_loss(&p, expected);
     check_near(net_row_loss(n, w, &row, (struct net_dropout){0}, NULL, &weights), loss, 1e-5 * loss);
-    for (size_t s = 0, i = 0; s < N_SEGMENTS; i += segments[s++])
-        for (size_t j = 1; j < segments[s]; j++) sum += (double)token_weights[i + j];
+    for (size_t s = 0, i = 0; s < N_SEGMENTS; i += segments[s++].n)
+        for (size_t j = 1; j < segments[s].n; j++) sum += (double)token_weights[i + j];
     check_near(weights, sum, 1e-9);
     net_row_logits(n, w, &row, found);
     for (size_t i = 0; i < N * 37; i++) check_near((double)found[i], expected[i], 2e-5);
@@ -275,13 +280,21 @@ static void gradient_is_added_to_what_is_there_and_comes_again_bit_by_bit(void *
     net_free(n);
 }
 
-static void a_segment_knows_nothing_of_its_neighbours(void **state) {
+/* A branch with its trunk written out before it is a text like any other. */
+static void a_segment_knows_nothing_of_its_neighbours_but_its_trunk(void **state) {
     (void)state;
     struct net *n = new_net();
     struct net_work *w = new_work(n, N);
     double sum = 0, all = net_row_loss(n, w, &row, (struct net_dropout){0}, NULL, NULL);
-    for (size_t s = 0, at = 0; s < N_SEGMENTS; at += segments[s++]) {
-        struct net_row one = {tokens + at, token_weights + at, segments[s], &segments[s], 1};
+    for (size_t s = 0, at = 0, trunk = 0; s < N_SEGMENTS; at += segments[s++].n) {
+        int32_t token[N];
+        float weight[N] = {0};
+        struct net_segment whole = {segments[s].trunk + segments[s].n, 0};
+        if (!segments[s].trunk) trunk = at;
+        memcpy(token, tokens + trunk, segments[s].trunk * sizeof *token);
+        memcpy(token + segments[s].trunk, tokens + at, segments[s].n * sizeof *token);
+        memcpy(weight + segments[s].trunk + 1, token_weights + at + 1, (segments[s].n - 1) * sizeof *weight);
+        struct net_row one = {token, weight, whole.n, &whole, 1};
         sum += net_row_loss(n, w, &one, (struct net_dropout){0}, NULL, NULL);
     }
     check_near(sum, all, 1e-6 * all);
@@ -392,7 +405,7 @@ static void engine_computes_the_same_logits_from_the_written_file(void **state) 
     struct net *n = new_net();
     struct net_work *w = new_work(n, LEN);
     static float expected[LEN * 37], found[LEN * 37];
-    const uint32_t whole = LEN;
+    const struct net_segment whole = {LEN, 0};
     net_row_logits(n, w, &(struct net_row){tokens, token_weights, LEN, &whole, 1}, expected);
     char *path = write_gguf(n);
     struct model *m = NULL;
@@ -417,7 +430,7 @@ int main(void) {
         cmocka_unit_test(gradient_of_every_tensor_is_the_slope_of_the_loss),
         cmocka_unit_test(gradient_is_the_slope_of_the_loss_with_numbers_left_out),
         cmocka_unit_test(gradient_is_added_to_what_is_there_and_comes_again_bit_by_bit),
-        cmocka_unit_test(a_segment_knows_nothing_of_its_neighbours),
+        cmocka_unit_test(a_segment_knows_nothing_of_its_neighbours_but_its_trunk),
         cmocka_unit_test(dropout_leaves_out_the_share_asked_for_and_keeps_the_mean),
         cmocka_unit_test(a_new_net_depends_on_its_seed_alone_and_has_the_deviations_it_should),
         cmocka_unit_test(sizes_that_do_not_fit_are_refused),

@@ -59,42 +59,55 @@ static void make(const struct kitchen *k, enum batch_kind kind, uint64_t i, stru
     struct err e = {0};
     if (batch_make(k->batch, kind, i, row, &e)) fail_msg("%s", e.text);
     size_t n = 0;
-    for (size_t s = 0; s < row->n_segments; s++) n += row->segment[s];
+    for (size_t s = 0; s < row->n_segments; s++) n += row->segment[s].n;
     assert_int_equal(n, row->n);
     assert_true(row->n <= 256);
 }
 
 /* ---- rows ---------------------------------------------------------------------------------------------------- */
 
+/* The row's segment s, which begins at token `at`, after what it goes on from, which is in the segment at `trunk`. */
+static void check_conversation(const struct kitchen *k, const struct batch_row *row, size_t s, size_t at, size_t trunk, size_t *longest) {
+    static const char USER[] = "how do i make tea", REPLY[] = "Boil water, then wait. 3 minutes!";
+    struct chat_message msg[41] = {{.role = CHAT_SYSTEM, .text = SYSTEM, .n_text = strlen(SYSTEM)}};
+    struct rendered r = {0}, open = {0};
+    struct err e = {0};
+    const struct net_segment *seg = &row->segment[s];
+    size_t n = 1, n_tokens = seg->trunk + seg->n;
+    while (r.n < n_tokens) {
+        msg[n++] = (struct chat_message){.role = CHAT_USER, .text = USER, .n_text = strlen(USER)};
+        msg[n++] = (struct chat_message){.role = CHAT_ASSISTANT, .text = REPLY, .n_text = strlen(REPLY)};
+        rendered_free(&r);
+        assert_int_equal(model_render(k->model, msg, n, false, &r, &e), 0);
+    }
+    assert_int_equal(model_render(k->model, msg, n - 1, true, &open, &e), 0);
+    assert_int_equal(n_tokens, seg->trunk ? open.n + 8 : r.n); /* of a branch's reply the first eight tokens */
+    assert_memory_equal(row->token + trunk, r.id, seg->trunk * sizeof *r.id);
+    assert_memory_equal(row->token + at, r.id + seg->trunk, seg->n * sizeof *r.id);
+    if (r.n_messages > *longest) *longest = r.n_messages;
+    rendered_free(&open);
+    rendered_free(&r);
+}
+
 /* One fact with one wording: every conversation is the system prompt and the same exchange again and again. */
 static void a_conversation_has_the_tokens_that_the_program_makes_of_it(void **state) {
     (void)state;
-    static const char ONE[] = "## topic: tea\nfact: tea\nq: how do i make tea\na: Boil water, then wait. 3 minutes!\n";
-    static const char USER[] = "how do i make tea", REPLY[] = "Boil water, then wait. 3 minutes!";
     struct kitchen k = {0};
     struct batch_row row = {0};
-    struct err e = {0};
-    size_t longest = 0;
-    open_kitchen(&k, ONE, NULL, plain());
+    size_t longest = 0, n_whole = 0, n_first = 0, n_later = 0;
+    open_kitchen(&k, "## topic: tea\nfact: tea\nq: how do i make tea\na: Boil water, then wait. 3 minutes!\n", NULL, plain());
     for (uint64_t i = 0; i < 8; i++) {
         make(&k, BATCH_MIXED, i, &row);
-        for (size_t s = 0, at = 0; s < row.n_segments; at += row.segment[s++]) {
-            struct chat_message msg[41] = {{.role = CHAT_SYSTEM, .text = SYSTEM, .n_text = strlen(SYSTEM)}};
-            struct rendered r = {0};
-            size_t n = 1;
-            while (r.n < row.segment[s]) {
-                msg[n++] = (struct chat_message){.role = CHAT_USER, .text = USER, .n_text = strlen(USER)};
-                msg[n++] = (struct chat_message){.role = CHAT_ASSISTANT, .text = REPLY, .n_text = strlen(REPLY)};
-                rendered_free(&r);
-                assert_int_equal(model_render(k.model, msg, n, false, &r, &e), 0);
-            }
-            assert_int_equal(r.n, row.segment[s]);
-            assert_memory_equal(row.token + at, r.id, r.n * sizeof *r.id);
-            if (r.n_messages > longest) longest = r.n_messages;
-            rendered_free(&r);
+        for (size_t s = 0, at = 0, trunk = 0; s < row.n_segments; at += row.segment[s++].n) {
+            if (!row.segment[s].trunk) trunk = at;
+            check_conversation(&k, &row, s, at, trunk, &longest);
+            n_whole += !row.segment[s].trunk;
+            n_first += row.segment[s].trunk && row.segment[s].trunk < row.segment[s].n;
+            n_later += row.segment[s].trunk >= row.segment[s].n;
         }
     }
     assert_true(longest > 9); /* long conversations were among them */
+    assert_true(n_whole > 4 && n_first > 4 && n_later > 4);
     batch_row_free(&row);
     close_kitchen(&k);
 }
@@ -106,7 +119,7 @@ static void replies_weigh_one_with_their_end_users_a_little_and_marks_nothing(vo
     struct buf of_weight[3] = {{0}};
     open_kitchen(&k, "## topic: tea\nfact: tea\nq: how do i make tea\na: Boil water.\n", NULL, plain());
     make(&k, BATCH_FIRST, 0, &row);
-    for (size_t i = 0; i < row.segment[0]; i++) {
+    for (size_t i = 0; i < row.segment[0].n; i++) {
         assert_true(row.weight[i] == 0 || row.weight[i] == 0.125f || row.weight[i] == 1);
         vocab_piece(k.model->vocab, row.token[i], true, &of_weight[row.weight[i] == 1 ? 2 : row.weight[i] > 0]);
     }
@@ -128,7 +141,7 @@ static void the_first_tokens_of_a_reply_weigh_more(void **state) {
     open_kitchen(&k, "## topic: tea\nfact: tea\nq: how do i make tea\na: Boil water, then wait for a while.\n", NULL, o);
     make(&k, BATCH_FIRST, 0, &row);
     while (row.weight[at] < 1) at++;
-    for (size_t i = 0; i < row.segment[0]; i++) heavy += row.weight[i] == 5;
+    for (size_t i = 0; i < row.segment[0].n; i++) heavy += row.weight[i] == 5;
     assert_int_equal(heavy, 4);
     for (size_t i = at; i < at + 4; i++) assert_true(row.weight[i] == 5);
     assert_true(row.weight[at + 4] == 1);
@@ -241,7 +254,7 @@ static void known_facts_come_equally_often_and_refusals_as_often_as_asked_for(vo
     assert_in_range(cup * 100 / (cup + mug), 45, 55);
     assert_in_range(cow * 100 / all, 20, 30);
     assert_in_range(white * 100 / all, 12, 25); /* has no f: line */
-    assert_in_range(count(text, SYSTEM) * 100 / count(text, "----"), 75, 85);
+    assert_in_range(count(text, SYSTEM) * 100 / (count(text, "----") - count(text, " after ")), 75, 85); /* of conversations, not of branches */
     free(text);
     close_kitchen(&k);
 }

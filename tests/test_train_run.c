@@ -162,7 +162,7 @@ static void a_run_that_was_broken_off_goes_on_to_the_same_bits(void **state) {
 
 static void wordings_can_be_kept_out_and_measured(void **state) {
     (void)state;
-    struct train_options o = tiny(60, "guide.gguf");
+    struct train_options o = tiny(150, "guide.gguf");
     struct err e = {0};
     char facts[8192] = "## topic: t\n", text[4096] = {0};
     static const struct { const char *id, *ask, *answer; } fact[] = {
@@ -177,13 +177,13 @@ static void wordings_can_be_kept_out_and_measured(void **state) {
     fputs(facts, f);
     fclose(f);
     o.validate = true;
-    o.measure_every = 60;
+    o.measure_every = 150;
     o.refusals = 0.5;
     if (train_run(&o, log, &e)) fail_msg("%s", e.text);
     rewind(log);
     assert_true(fread(text, 1, sizeof text - 1, log) > 0);
     fclose(log);
-    assert_non_null(strstr(text, "step    60/60  loss "));
+    assert_non_null(strstr(text, "step   150/150  loss "));
     assert_non_null(strstr(text, "  replies:  first 0."));
     unsigned long known = 0, n_known = 1, refused = 0, n_refused = 1;
     const char *line = strstr(text, "kept out: ");

@@ -21,16 +21,16 @@ static const char *const lines[] = {"the cache holds keys and values.", "a turn 
 enum { N_LINES = sizeof lines / sizeof *lines, LONGEST = 64 };
 static int32_t tokens[N_LINES][LONGEST];
 static float ones[LONGEST];
-static uint32_t lengths[N_LINES];
+static struct net_segment whole[N_LINES];
 static struct net_row rows[N_LINES];
 
 static int fill_rows(void **state) {
     (void)state;
     for (size_t i = 0; i < LONGEST; i++) ones[i] = 1;
     for (size_t i = 0; i < N_LINES; i++) {
-        lengths[i] = (uint32_t)strlen(lines[i]);
-        for (size_t j = 0; j < lengths[i]; j++) tokens[i][j] = lines[i][j];
-        rows[i] = (struct net_row){tokens[i], ones, lengths[i], &lengths[i], 1};
+        whole[i].n = (uint32_t)strlen(lines[i]);
+        for (size_t j = 0; j < whole[i].n; j++) tokens[i][j] = lines[i][j];
+        rows[i] = (struct net_row){tokens[i], ones, whole[i].n, &whole[i], 1};
     }
     return 0;
 }
@@ -44,6 +44,14 @@ static struct run run_open(int n_shares, float clip, float dropout) {
     struct run r;
     struct err e = {0};
     struct step_options o = {.n_shares = n_shares, .n_row = LONGEST, .adamw = adamw, .clip = clip, .dropout = dropout};
+    if (net_new(&r.net, &small, 3, &e) || step_open(&r.step, r.net, &o, &e)) fail_msg("%s", e.text);
+    return r;
+}
+
+static struct run run_with_momentum(float momentum) {
+    struct run r;
+    struct err e = {0};
+    struct step_options o = {.n_shares = 2, .n_row = LONGEST, .adamw = adamw, .momentum = momentum, .clip = 1};
     if (net_new(&r.net, &small, 3, &e) || step_open(&r.step, r.net, &o, &e)) fail_msg("%s", e.text);
     return r;
 }
@@ -208,9 +216,102 @@ static void a_batch_without_weight_changes_nothing(void **state) {
     run_close(&r);
 }
 
+/* ---- matrices --------------------------------------------------------------------------------------------------- */
+
+/* Numbers that look random, of either sign. */
+static float *matrix_new(size_t n, unsigned seed) {
+    float *a = malloc(n * sizeof *a);
+    for (size_t i = 0; i < n; i++) a[i] = (float)((seed = seed * 1664525u + 1013904223u) >> 8) / 8388608.0f - 1;
+    return a;
+}
+
+/* |a x| / |x| for a[high][wide], or |a^T x| / |x|. */
+static double stretch(const float *a, size_t high, size_t wide, bool turned, const float *x) {
+    double out = 0, in = 0;
+    size_t m = turned ? wide : high, n = turned ? high : wide;
+    for (size_t i = 0; i < m; i++) {
+        double sum = 0;
+        for (size_t j = 0; j < n; j++) sum += (double)(turned ? a[j * wide + i] : a[i * wide + j]) * (double)x[j];
+        out += sum * sum;
+    }
+    for (size_t j = 0; j < n; j++) in += (double)x[j] * (double)x[j];
+    return sqrt(out / in);
+}
+
+static void orthogonalised_rows_and_columns_stretch_nothing(void **state) {
+    (void)state;
+    static const size_t sizes[][2] = {{24, 40}, {40, 24}, {32, 32}};
+    for (size_t k = 0; k < 3; k++) {
+        size_t high = sizes[k][0], wide = sizes[k][1], n = high * wide, side = high < wide ? high : wide;
+        struct muon_work w;
+        assert_int_equal(muon_work_open(&w, n, side, NULL), 0);
+        float *a = matrix_new(n, 5);
+        for (size_t i = 0; i < n; i++) a[i] *= i % wide == 3 ? 21.0f : 1.0f; /* one direction far above the others */
+        muon_orthogonalise(&w, a, (uint32_t)high, (uint32_t)wide);
+        for (unsigned t = 0; t < 20; t++) { /* from the shorter side nothing is lost and nothing grows */
+            float *x = matrix_new(side, 100 + t);
+            double by = stretch(a, high, wide, high < wide, x);
+            if (!(by > 0.6 && by < 1.3)) fail_msg("%zu x %zu: %g", high, wide, by);
+            free(x);
+        }
+        free(a);
+        muon_work_close(&w);
+    }
+}
+
+static void muon_does_what_its_formulas_say(void **state) {
+    (void)state;
+    enum { ROWS = 6, COLS = 10, N = ROWS * COLS };
+    const struct muon_options o = {.momentum = 0.9f, .decay = 0.1f};
+    struct muon_work w;
+    assert_int_equal(muon_work_open(&w, N, ROWS, NULL), 0);
+    float *param = matrix_new(N, 1), m[N] = {0};
+    double p[N], sum[N] = {0};
+    for (size_t i = 0; i < N; i++) p[i] = (double)param[i];
+    for (unsigned t = 0; t < 5; t++) {
+        float *grad = matrix_new(N, 10 + t), step[N];
+        muon_update(&o, &w, param, grad, m, ROWS, COLS, 0.5f, 0.01f);
+        for (size_t i = 0; i < N; i++) {
+            double g = 0.5 * (double)grad[i];
+            sum[i] = (double)0.9f * sum[i] + g;
+            step[i] = (float)(g + (double)0.9f * sum[i]);
+        }
+        muon_orthogonalise(&w, step, ROWS, COLS); /* tested above */
+        for (size_t i = 0; i < N; i++) p[i] = p[i] * (1 - (double)0.01f * (double)0.1f) - (double)0.01f * 0.2 * sqrt(10) * (double)step[i];
+        free(grad);
+    }
+    for (size_t i = 0; i < N; i++) check_near((double)param[i], p[i], 1e-4);
+    free(param);
+    muon_work_close(&w);
+}
+
+/* The layers' matrices alone are muon's: a run with another momentum changes them, and the same one gives the same bits on two shares. */
+static void with_momentum_a_small_net_learns_as_well(void **state) {
+    (void)state;
+    struct run a = run_with_momentum(0.95f), b = run_with_momentum(0.95f);
+    struct step_result first = {0}, last = {0};
+    for (uint64_t i = 0; i < 60; i++) {
+        step_run(a.step, rows, N_LINES, 0.01f, i, i ? &last : &first);
+        step_run(b.step, rows, N_LINES, 0.01f, i, &(struct step_result){0});
+    }
+    assert_true(last.loss < first.loss / 4);
+    assert_memory_equal(a.net->param, b.net->param, a.net->n_params * sizeof *a.net->param);
+    const struct net_tensor *q = &a.net->tensor[2], *embedding = &a.net->tensor[0];
+    assert_true(q->rows > 1);
+    assert_true(step_adamw(a.step)->v[q->offset] == 0); /* only adamw has a second moment */
+    bool any = false;
+    for (size_t i = 0; i < (size_t)embedding->rows * embedding->cols; i++) any |= step_adamw(a.step)->v[i] != 0;
+    assert_true(any);
+    run_close(&a);
+    run_close(&b);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(adamw_does_what_its_formulas_say),
+        cmocka_unit_test(orthogonalised_rows_and_columns_stretch_nothing),
+        cmocka_unit_test(muon_does_what_its_formulas_say),
+        cmocka_unit_test(with_momentum_a_small_net_learns_as_well),
         cmocka_unit_test(a_small_net_learns_a_few_lines),
         cmocka_unit_test(two_runs_have_the_same_bits),
         cmocka_unit_test(shares_add_up_to_the_whole_batch),

@@ -6,7 +6,7 @@
 
 #define COUNT(array) (sizeof(array) / sizeof *(array))
 
-static const double SWAP_PHRASE = 0.3, DROP_WORD = 0.08, TERSE = 0.1, LEAVE_OUT = 0.06, FILL = 0.12, TYPO = 0.16, TWO_TYPOS = 0.05, OPEN = 0.1, CLOSE = 0.06;
+static const double SWAP_PHRASE = 0.3, DROP_WORD = 0.08, TERSE = 0.1, LEAVE_OUT = 0.08, FILL = 0.12, TYPO = 0.16, TWO_TYPOS = 0.05, OPEN = 0.1, CLOSE = 0.06;
 
 enum { WORDS_TO_OPEN = 3, LETTERS_TO_SPOIL = 4 }; /* shorter ones stay as they are */
 

@@ -1,4 +1,5 @@
-/* batch: see batch.h. A conversation is added message by message; one that does not fit is taken back. */
+/* batch: see batch.h. A conversation is added message by message; one that does not fit is taken back. Other questions may then branch off
+ * where its own were asked: most of what there is to learn is which reply a question calls for, and a branch shows it in half the tokens. */
 #include "model/train/batch.h"
 
 #include <assert.h>
@@ -10,15 +11,16 @@
 #include "config/hash.h"
 
 /* What conversations are made of. */
-static const double LONG_ROW = 0.64;         /* rows that begin with a long conversation: it takes 3/4 of the row on the average */
+static const double LONG_ROW = 0.4;          /* rows that begin with a long conversation: it takes 3/4 of the row on the average */
 static const double LONG_DIALOGUE = 0.45;    /* long conversations that hold written dialogues */
 static const double DIALOGUE_LATER = 0.4;    /* dialogues that follow other exchanges */
 static const double SHORT_DIALOGUE = 0.15;   /* short conversations that are the beginning of a dialogue */
 static const double FOLLOW = 0.3;            /* exchanges that go on with the same subject */
-static const double TWICE = 0.06;            /* questions that are asked in two wordings, one after the other */
+static const double TWICE = 0.1;             /* questions that are asked in two wordings, one after the other */
 static const double SHORT_TURNS[] = {0.4, 0.3, 0.2, 0.1};
 
 enum { ASK_TWICE = 80 }; /* characters that two wordings have together at most */
+enum { LEAST_BRANCHES = 8, MOST_BRANCHES = 16, MOST_FORKS = 32 }; /* of a conversation */
 enum { HELD_OF = 50, HELD_LEAST = 8 }; /* one wording of so many, of facts that have at least so many */
 
 static const char REFUSAL[] = "refuse-"; /* what the ids of facts that refuse begin with */
@@ -40,13 +42,19 @@ struct batch {
     size_t head[CHAT_ASSISTANT + 1];    /* tokens before a message's text, by its role */
 };
 
+/* Where a conversation might have gone on otherwise: after n tokens, with what was answered last. */
+struct fork { size_t n; const struct corpus_fact *last; };
+
 /* A row while it is made. */
 struct making {
     const struct batch *b;
     struct draw d;
     struct batch_row *row;
-    size_t first;                       /* where the open conversation begins */
+    size_t first;                       /* where the open conversation begins, or its branch */
     const struct corpus_fact *last;     /* what was answered last in it, or NULL */
+    size_t trunk;                       /* tokens that the open branch goes on from; 0: it is none */
+    struct fork fork[MOST_FORKS];       /* of the last conversation */
+    size_t n_forks;
     struct buf user;
     struct err *e;
 };
@@ -82,12 +90,12 @@ static int end_segment(struct making *g) {
     struct batch_row *r = g->row;
     if (r->n_segments == r->cap_segments) {
         size_t cap = r->cap_segments * 2 + 16;
-        uint32_t *s = realloc(r->segment, cap * sizeof *s);
+        struct net_segment *s = realloc(r->segment, cap * sizeof *s);
         if (!s) return no_memory(g->e);
         r->segment = s;
         r->cap_segments = cap;
     }
-    r->segment[r->n_segments++] = (uint32_t)(r->n - g->first);
+    r->segment[r->n_segments++] = (struct net_segment){.n = (uint32_t)(r->n - g->first), .trunk = (uint32_t)g->trunk};
     return 0;
 }
 
@@ -95,7 +103,8 @@ static int end_segment(struct making *g) {
 
 enum {
     TAIL = 2,    /* tokens after a message's text: the end mark and a newline */
-    CHOOSING = 4 /* first tokens of a reply: they choose the answer, the others follow from them */
+    CHOOSING = 4, /* first tokens of a reply: they choose the answer, the others follow from them */
+    CUT_AFTER = 8 /* tokens */
 };
 
 static const double SPLIT = 0.03; /* at each place between two letters */
@@ -132,6 +141,7 @@ static int put_token(struct making *g, int32_t id, float weight) {
 
 /* Adds a message as the template writes it:
  *   <|im_start|> role newline TEXT <|im_end|> newline
+ * or only its beginning, of a branch's reply: what chose it has been seen.
  * TEXT and the reply's end count in the loss, a reply's first tokens more than the rest. */
 static int put_message(struct making *g, enum chat_role role, const char *text) {
     struct chat_message msg = {.role = role, .text = text, .n_text = strlen(text)};
@@ -146,9 +156,11 @@ static int put_message(struct making *g, enum chat_role role, const char *text) 
     }
     const struct batch_options *o = &g->b->o;
     float w = role == CHAT_ASSISTANT ? 1 : role == CHAT_USER ? o->user_loss : 0;
+    bool cut = role == CHAT_ASSISTANT && g->trunk && body.n > CUT_AFTER;
+    if (cut) body.n = CUT_AFTER;
     for (size_t i = 0; !rc && i < head; i++) rc = put_token(g, r.id[i], 0);
     for (size_t i = 0; !rc && i < body.n; i++) rc = put_token(g, body.id[i], role == CHAT_ASSISTANT && i < CHOOSING ? o->first_loss : w);
-    for (size_t i = r.n - TAIL; !rc && i < r.n; i++) rc = put_token(g, r.id[i], role == CHAT_ASSISTANT && i == r.n - TAIL ? w : 0);
+    for (size_t i = r.n - TAIL; !rc && !cut && i < r.n; i++) rc = put_token(g, r.id[i], role == CHAT_ASSISTANT && i == r.n - TAIL ? w : 0);
     tokens_free(&split);
     rendered_free(&r);
     return rc;
@@ -231,7 +243,14 @@ static int put_ask(struct making *g, const struct corpus_fact *f) {
     return rc;
 }
 
+/* The conversation might go on otherwise from here. Without a token to go on from it would be another one. */
+static void note_fork(struct making *g) {
+    size_t n = g->row->n - g->first;
+    if (!g->trunk && n && g->n_forks < MOST_FORKS) g->fork[g->n_forks++] = (struct fork){n, g->last};
+}
+
 static int put_drawn(struct making *g) {
+    note_fork(g);
     const struct corpus_fact *f = draw_chance(&g->d, FOLLOW) ? draw_follow(g) : NULL;
     if (!f) return put_ask(g, draw_fact(g));
     g->last = f;
@@ -243,6 +262,7 @@ static int put_drawn(struct making *g) {
 static int open_conversation(struct making *g) {
     g->first = g->row->n;
     g->last = NULL;
+    g->trunk = g->n_forks = 0;
     return draw_chance(&g->d, g->b->o.no_system) ? 0 : put_message(g, CHAT_SYSTEM, g->b->o.system);
 }
 
@@ -277,6 +297,7 @@ static int put_dialogue(struct making *g, size_t n_turns) {
     for (size_t i = 0; i < d->n_turns && i < n_turns && !rc; i++) {
         const struct corpus_turn *t = &d->turn[i];
         size_t before = g->row->n;
+        note_fork(g);
         g->last = t->fact_id ? &c->fact[t->fact] : NULL;
         rc = put_exchange(g, t->user, t->fact_id ? draw_text(&g->d, &g->last->answer) : t->reply);
         if (!is_full(g)) continue;
@@ -297,14 +318,13 @@ static int add_short(struct making *g, bool *fits) {
     return rc ? rc : close_conversation(g, fits);
 }
 
-static int add_long(struct making *g, bool dialogue) {
+static int add_long(struct making *g, bool dialogue, bool *fits) {
     size_t most = g->b->o.row_tokens, n = most / 2 + draw_below(&g->d, most - most / 2);
-    bool fits;
     int rc = open_conversation(g);
     if (!rc && dialogue && draw_chance(&g->d, DIALOGUE_LATER)) rc = put_chain(g, draw_below(&g->d, most / 3));
     if (!rc && dialogue) rc = put_dialogue(g, SIZE_MAX);
     if (!rc) rc = put_chain(g, n);
-    return rc ? rc : close_conversation(g, &fits);
+    return rc ? rc : close_conversation(g, fits);
 }
 
 static int add_first(struct making *g, bool refusal, bool *fits) {
@@ -313,11 +333,30 @@ static int add_first(struct making *g, bool refusal, bool *fits) {
     return rc ? rc : close_conversation(g, fits);
 }
 
+/* Questions that branch off the last conversation, which stands, while there is room: *fits. */
+static int add_branches(struct making *g, bool *fits) {
+    size_t n = g->n_forks ? LEAST_BRANCHES + draw_below(&g->d, MOST_BRANCHES - LEAST_BRANCHES + 1) : 0;
+    int rc = 0;
+    for (; n && !rc && *fits; n--) {
+        const struct fork *f = &g->fork[draw_below(&g->d, g->n_forks)];
+        g->first = g->row->n;
+        g->trunk = f->n;
+        g->last = f->last;
+        rc = put_drawn(g);
+        if (!rc) rc = close_conversation(g, fits);
+    }
+    return rc;
+}
+
 static int fill_mixed(struct making *g) {
     int rc = 0;
-    bool fits = true;
-    if (draw_chance(&g->d, LONG_ROW)) rc = add_long(g, g->b->c->n_dialogues && draw_chance(&g->d, LONG_DIALOGUE));
-    while (!rc && fits) rc = add_short(g, &fits);
+    bool fits = false;
+    if (draw_chance(&g->d, LONG_ROW)) rc = add_long(g, g->b->c->n_dialogues && draw_chance(&g->d, LONG_DIALOGUE), &fits);
+    if (!rc && fits) rc = add_branches(g, &fits);
+    do {
+        if (!rc) rc = add_short(g, &fits);
+        if (!rc && fits) rc = add_branches(g, &fits);
+    } while (!rc && fits);
     return rc;
 }
 
@@ -330,8 +369,8 @@ static int fill(struct making *g, enum batch_kind kind) {
     case BATCH_REFUSAL:
         while (!rc && fits) rc = add_first(g, kind == BATCH_REFUSAL, &fits);
         return rc;
-    case BATCH_CHAIN: return add_long(g, false);
-    case BATCH_DIALOGUE: return b->c->n_dialogues ? add_long(g, true) : 0;
+    case BATCH_CHAIN: return add_long(g, false, &fits);
+    case BATCH_DIALOGUE: return b->c->n_dialogues ? add_long(g, true, &fits) : 0;
     default: return fill_mixed(g);
     }
 }
@@ -459,9 +498,10 @@ void batch_close(struct batch *b) {
 
 int batch_show(const struct batch *b, const struct batch_row *row, struct buf *out) {
     int rc = 0;
-    for (size_t i = 0, at = 0; i < row->n_segments && !rc; at += row->segment[i++]) {
-        buf_printf(out, "---- %u tokens\n", row->segment[i]);
-        rc = vocab_decode(b->m->vocab, row->token + at, row->segment[i], true, false, out);
+    for (size_t i = 0, at = 0; i < row->n_segments && !rc; at += row->segment[i++].n) {
+        const struct net_segment *s = &row->segment[i];
+        buf_printf(out, s->trunk ? "---- %u tokens after %u\n" : "---- %u tokens\n", s->n, s->trunk);
+        rc = vocab_decode(b->m->vocab, row->token + at, s->n, true, false, out);
     }
     return rc;
 }

@@ -1,7 +1,8 @@
 /* batch: rows of tokens to learn from, made of the corpus: conversations as people might have them with the guide.
  *
- * A row is a function of its kind, its index and the options alone. Half of a mixed row's tokens are short conversations of one to four
- * exchanges, half long ones that fill a context. Tokens are those that the program makes of the same messages (model_render). */
+ * A row is a function of its kind, its index and the options alone. Mixed rows hold long conversations that fill a context, short ones of
+ * one to four exchanges, and branches of both: another question where one was asked, with the beginning of its reply. Tokens are those
+ * that the program makes of the same messages (model_render). */
 #ifndef MODEL_TRAIN_BATCH_H
 #define MODEL_TRAIN_BATCH_H
 
@@ -40,7 +41,7 @@ const char *batch_kind_name(enum batch_kind k);
 struct batch_row {
     int32_t *token;
     float *weight;
-    uint32_t *segment;
+    struct net_segment *segment;
     size_t n, n_segments;
     size_t cap, cap_segments;
 };
@@ -62,7 +63,7 @@ int batch_held(const struct batch *b, size_t *from, struct batch_row *row, struc
 size_t batch_n_held(const struct batch *b);
 bool batch_held_is_refused(const struct batch *b, size_t i); /* held wording i: must be refused */
 
-/* Appends the row as text: conversations with a line before each, marks spelt out. */
+/* Appends the row as text: conversations and branches with a line before each, marks spelt out. */
 int batch_show(const struct batch *b, const struct batch_row *row, struct buf *out);
 
 #endif

@@ -70,8 +70,8 @@ int held_measure(struct held *h, struct held_result *r, struct err *e) {
         if (!h->row.n) break;
         struct net_row row = batch_row_view(&h->row);
         net_row_logits(h->net, h->work, &row, h->logits);
-        for (size_t i = 0, at = 0; i < h->row.n_segments; at += h->row.segment[i++])
-            count(r, batch_held_is_refused(h->batch, first + i), add_reply(h, at, at + h->row.segment[i], &r->loss, &n_tokens));
+        for (size_t i = 0, at = 0; i < h->row.n_segments; at += h->row.segment[i++].n)
+            count(r, batch_held_is_refused(h->batch, first + i), add_reply(h, at, at + h->row.segment[i].n, &r->loss, &n_tokens));
     }
     if (n_tokens) r->loss /= (double)n_tokens;
     return 0;

@@ -38,13 +38,19 @@ struct net {
 int net_new(struct net **out, const struct net_shape *shape, uint64_t seed, struct err *e);
 void net_free(struct net *n); /* NULL is fine */
 
-/* Several texts side by side. Attention and positions start anew in each segment. weight[i] is what the loss of token i, guessed from
- * those before it in its segment, is multiplied by; that of a segment's first token counts for nothing. */
+/* n tokens of one text. A branch goes on from the first `trunk` tokens of the last segment before it that is none (trunk 0): it sees
+ * them, and its positions follow theirs. Several ways on from one beginning have it computed once. */
+struct net_segment {
+    uint32_t n, trunk;
+};
+
+/* Several texts side by side; no segment sees another one but its trunk. weight[i] is what the loss of token i, guessed from those before
+ * it, is multiplied by; that of a segment's first token counts for nothing. */
 struct net_row {
     const int32_t *token;    /* [n], each below n_vocab */
     const float *weight;     /* [n], >= 0 */
     size_t n;
-    const uint32_t *segment; /* [n_segments] lengths, each 1 to n_ctx, together n */
+    const struct net_segment *segment; /* [n_segments], each of 1 to n_ctx tokens with its trunk, without it together n */
     size_t n_segments;
 };
 

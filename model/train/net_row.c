@@ -38,6 +38,23 @@ static struct pass pass_make(const struct net *n, struct net_work *w, const stru
     };
 }
 
+/* ---- segments ------------------------------------------------------------------------------------------------ */
+
+/* The way through a row's segments, zero before the first. */
+struct walk {
+    size_t n, at, trunk_at; /* segments so far; where this one and its trunk begin */
+    struct net_span span;
+};
+
+static bool walk_on(const struct net_row *row, struct walk *k) {
+    if (k->n == row->n_segments) return false;
+    const struct net_segment *s = &row->segment[k->n++];
+    k->at += k->span.n;
+    if (!s->trunk) k->trunk_at = k->at;
+    k->span = (struct net_span){.n = s->n, .n_trunk = s->trunk, .back = k->at - k->trunk_at};
+    return true;
+}
+
 /* ---- products ------------------------------------------------------------------------------------------------ */
 
 /* out[n][rows] = in[n][cols] W^T */
@@ -100,15 +117,15 @@ static const float *turn_at(const struct pass *p, size_t i) {
 static void attend(const struct pass *p, const struct net_layer_work *l) {
     const struct net_shape *s = &p->net->shape;
     for (size_t i = 0; i < p->n; i++) net_math_turn(l->qkv + i * p->qkv, s->n_heads + s->n_kv_heads, s->head_dim, turn_at(p, i));
-    for (size_t i = 0, at = 0; i < p->row->n_segments; at += p->row->segment[i++])
-        net_attention_run(&p->attention, p->row->segment[i], l->qkv + at * p->qkv, l->att + at * p->q, l->lse + at * s->n_heads);
+    for (struct walk k = {0}; walk_on(p->row, &k);)
+        net_attention_run(&p->attention, &k.span, l->qkv + k.at * p->qkv, l->att + k.at * p->q, l->lse + k.at * s->n_heads);
 }
 
 static void attend_back(const struct pass *p, const struct net_layer_work *l, const float *d_att, float *d_qkv) {
     const struct net_shape *s = &p->net->shape;
-    for (size_t i = 0, at = 0; i < p->row->n_segments; at += p->row->segment[i++])
-        net_attention_back(&p->attention, p->row->segment[i], l->qkv + at * p->qkv, l->att + at * p->q,
-                           l->lse + at * s->n_heads, d_att + at * p->q, d_qkv + at * p->qkv);
+    for (struct walk k = {0}; walk_on(p->row, &k);) /* a trunk before its branches, which add to it */
+        net_attention_back(&p->attention, &k.span, l->qkv + k.at * p->qkv, l->att + k.at * p->q, l->lse + k.at * s->n_heads,
+                           d_att + k.at * p->q, d_qkv + k.at * p->qkv);
     for (size_t i = 0; i < p->n; i++)
         net_math_turn_back(d_qkv + i * p->qkv, s->n_heads + s->n_kv_heads, s->head_dim, turn_at(p, i));
 }
@@ -150,11 +167,11 @@ static void back_layer(const struct pass *p, size_t il) {
 
 static void forward(const struct pass *p) {
     struct net_work *w = p->w;
-    size_t i = 0;
-    for (size_t s = 0; s < p->row->n_segments; s++)
-        for (uint32_t pos = 0; pos < p->row->segment[s]; pos++) w->pos[i++] = pos;
-    assert(i == p->n);
-    for (i = 0; i < p->n; i++)
+    size_t n = 0;
+    for (struct walk k = {0}; walk_on(p->row, &k); n += k.span.n)
+        for (size_t i = 0; i < k.span.n; i++) w->pos[k.at + i] = (uint32_t)(k.span.n_trunk + i);
+    assert(n == p->n);
+    for (size_t i = 0; i < p->n; i++)
         memcpy(w->branch + i * p->n_embd, p->net->param + (size_t)p->row->token[i] * p->n_embd, p->n_embd * sizeof(float));
     for (size_t il = 0; il < w->n_layers; il++) run_layer(p, il);
     join(p, 2 * w->n_layers);
@@ -175,12 +192,13 @@ static double find_guesses(const struct pass *p) {
     struct net_work *w = p->w;
     double weights = 0;
     w->n_guesses = 0;
-    for (size_t i = 1; i < p->n; i++) {
-        float weight = p->row->weight[i];
-        if (!w->pos[i] || !(weight > 0)) continue;
-        w->guess[w->n_guesses++] = (struct net_guess){(uint32_t)i - 1, (uint32_t)p->row->token[i], weight};
-        weights += (double)weight;
-    }
+    for (struct walk k = {0}; walk_on(p->row, &k);)
+        for (size_t i = k.at + 1; i < k.at + k.span.n; i++) {
+            float weight = p->row->weight[i];
+            if (!(weight > 0)) continue;
+            w->guess[w->n_guesses++] = (struct net_guess){(uint32_t)i - 1, (uint32_t)p->row->token[i], weight};
+            weights += (double)weight;
+        }
     return weights;
 }
 

@@ -15,6 +15,7 @@ enum { BLOCK = 4096 }; /* parameters whose squares are summed together: fixed, s
 
 struct share {
     struct net_work *work;
+    struct muon_work muon;
     float *grad;
     double loss, weights;
 };
@@ -35,8 +36,24 @@ struct step {
     float lr, scale;
 };
 
+/* The embedding and the norms are none. */
+static bool is_muons(const struct step *s, size_t tensor) { return s->o.momentum > 0 && tensor > 0 && s->net->tensor[tensor].rows > 1; }
+
+static int open_muon(struct muon_work *w, const struct step *s, struct err *e) {
+    size_t n = 1, side = 1;
+    for (size_t i = 0; i < s->net->n_tensors; i++) {
+        const struct net_tensor *t = &s->net->tensor[i];
+        size_t shorter = t->rows < t->cols ? t->rows : t->cols;
+        if (!is_muons(s, i)) continue;
+        if ((size_t)t->rows * t->cols > n) n = (size_t)t->rows * t->cols;
+        if (shorter > side) side = shorter;
+    }
+    return muon_work_open(w, n, side, e);
+}
+
 static int open_share(struct share *s, const struct step *st, struct err *e) {
     int rc = net_work_open(&s->work, st->net, st->o.n_row, e);
+    if (!rc) rc = open_muon(&s->muon, st, e);
     if (rc) return rc;
     s->grad = aligned_alloc(64, (st->net->n_params + 15) / 16 * 16 * sizeof *s->grad);
     return s->grad ? 0 : err_set(e, ERR_MEMORY, "no memory for a gradient of %zu numbers", st->net->n_params);
@@ -70,6 +87,7 @@ void step_close(struct step *s) {
     pool_close(s->pool);
     for (int i = 0; s->share && i < s->o.n_shares; i++) {
         net_work_close(s->share[i].work);
+        muon_work_close(&s->share[i].muon);
         free(s->share[i].grad);
     }
     adamw_free(&s->adamw);
@@ -121,8 +139,19 @@ static void update_part(void *arg, int ith, int nth) {
         size_t begin = t->offset, end = begin + (size_t)t->rows * t->cols;
         begin = begin > from ? begin : from;
         end = end < to ? end : to;
-        if (begin < end)
+        if (begin < end && !is_muons(s, i))
             adamw_update(&s->adamw, s->net->param, s->share[0].grad, s->scale, s->lr, t->decay, begin, end);
+    }
+}
+
+/* Whole matrices, in turn. */
+static void update_matrices(void *arg, int ith, int nth) {
+    struct step *s = arg;
+    const struct muon_options o = {.momentum = s->o.momentum, .decay = s->o.adamw.decay};
+    for (size_t i = 0, k = 0; i < s->net->n_tensors; i++) {
+        const struct net_tensor *t = &s->net->tensor[i];
+        if (!is_muons(s, i) || (int)(k++ % (size_t)nth) != ith) continue;
+        muon_update(&o, &s->share[ith].muon, s->net->param + t->offset, s->share[0].grad + t->offset, s->adamw.m + t->offset, t->rows, t->cols, s->scale, s->lr);
     }
 }
 
@@ -160,4 +189,5 @@ void step_run(struct step *s, const struct net_row *row, size_t n_rows, float lr
     s->lr = lr;
     adamw_begin(&s->adamw);
     pool_run(s->pool, update_part, s);
+    if (s->o.momentum > 0) pool_run(s->pool, update_matrices, s);
 }

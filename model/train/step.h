@@ -6,12 +6,14 @@
 #define MODEL_TRAIN_STEP_H
 
 #include "model/train/adamw.h"
+#include "model/train/muon.h"
 #include "model/train/net.h"
 
 struct step_options {
     int n_shares;          /* >= 1; as many threads are started, where the system grants them */
     size_t n_row;          /* most tokens of a row */
     struct adamw_options adamw;
+    float momentum;        /* of muon.h, for the layers' matrices; 0: adamw.h for them too */
     float clip;            /* longest gradient (2-norm); 0: any */
     float dropout;         /* see net_dropout */
 };
