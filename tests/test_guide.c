@@ -204,8 +204,8 @@ static void another_persona_needs_a_model_and_is_told_where_to_get_one(void **st
 static void a_bound_is_checked_against_the_kept_part_and_the_training(void **state) {
     (void)state;
     struct program_run r;
-    RUN(&r, "/limit 40\nhi\n", "-n", "2", "--turns", "--commands");
-    expect(&r, 2, "the kept part of 36 tokens is larger than half the bound of 40");
+    RUN(&r, "/limit 32\nhi\n", "-n", "2", "--turns", "--commands");
+    expect(&r, 2, "tokens is larger than half the bound of 32");
     RUN(&r, "/limit 100000\n/evict slide\nhi\n", "-n", "2", "--turns", "--commands");
     expect(&r, 0, "the bound of 100000 cells is beyond the 1024 tokens this model was trained for");
     RUN(&r, NULL, "-c", "100000", "-n", "2", "-p", "hi");

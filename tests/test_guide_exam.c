@@ -15,7 +15,7 @@
 
 #define GOAL_COLD 90 /* percent right at temperature 0 */
 #define GOAL_WARM 80 /* with the persona's own sampling, whatever the seed, and at temperature 0 through shifts and slides */
-#define REACHED 79   /* what the shipped guide reaches every way. While that is less than the goal a test says so and counts as skipped; below it, it fails */
+#define REACHED 87   /* what the shipped guide reaches every way. While that is less than the goal a test says so and counts as skipped; below it, it fails */
 #ifdef __SANITIZE_ADDRESS__
 #define STEP 7         /* each seventh question, for time's sake */
 #elif defined(__SANITIZE_THREAD__)
