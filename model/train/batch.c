@@ -11,16 +11,17 @@
 #include "config/hash.h"
 
 /* What conversations are made of. */
-static const double LONG_ROW = 0.4;          /* rows that begin with a long conversation: it takes 3/4 of the row on the average */
+static const double LONG_ROW = 0.3;          /* rows that begin with a long conversation: it takes 3/4 of the row on the average */
 static const double LONG_DIALOGUE = 0.45;    /* long conversations that hold written dialogues */
 static const double DIALOGUE_LATER = 0.4;    /* dialogues that follow other exchanges */
 static const double SHORT_DIALOGUE = 0.15;   /* short conversations that are the beginning of a dialogue */
 static const double FOLLOW = 0.3;            /* exchanges that go on with the same subject */
 static const double TWICE = 0.1;             /* questions that are asked in two wordings, one after the other */
-static const double SHORT_TURNS[] = {0.4, 0.3, 0.2, 0.1};
+static const double AS_WRITTEN = 0.5;        /* questions with capitals and marks at most to tell them from what is written */
+static const double SHORT_TURNS[] = {0.55, 0.25, 0.13, 0.07};
 
 enum { ASK_TWICE = 80 }; /* characters that two wordings have together at most */
-enum { LEAST_BRANCHES = 8, MOST_BRANCHES = 16, MOST_FORKS = 32 }; /* of a conversation */
+enum { LEAST_BRANCHES = 14, MOST_BRANCHES = 26, MOST_FORKS = 32 }; /* of a conversation */
 enum { HELD_OF = 50, HELD_LEAST = 8 }; /* one wording of so many, of facts that have at least so many */
 
 static const char REFUSAL[] = "refuse-"; /* what the ids of facts that refuse begin with */
@@ -55,6 +56,7 @@ struct making {
     size_t trunk;                       /* tokens that the open branch goes on from; 0: it is none */
     struct fork fork[MOST_FORKS];       /* of the last conversation */
     size_t n_forks;
+    bool splits;                        /* words of the running question are taken apart */
     struct buf user;
     struct err *e;
 };
@@ -150,7 +152,7 @@ static int put_message(struct making *g, enum chat_role role, const char *text) 
     if (rc) return rc;
     size_t head = g->b->head[role];
     struct tokens body = {r.id + head, r.n - TAIL - head}, split = {0};
-    if (role == CHAT_USER && g->b->o.augment.splits) {
+    if (role == CHAT_USER && g->splits) {
         rc = tokenize_split(g, text, &split);
         body = split;
     }
@@ -180,8 +182,11 @@ static int measure_heads(struct batch *b, struct err *e) {
 static const char *draw_text(struct draw *d, const struct corpus_list *l) { return l->text[draw_below(d, l->n)]; }
 
 static int put_exchange(struct making *g, const char *user, const char *reply) {
+    struct augment_options o = g->b->o.augment;
+    if (draw_chance(&g->d, AS_WRITTEN)) o = (struct augment_options){.letters = o.letters};
+    g->splits = o.splits;
     buf_clear(&g->user);
-    if (augment_user(g->b->c, &g->b->o.augment, &g->d, user, &g->user)) return no_memory(g->e);
+    if (augment_user(g->b->c, &o, &g->d, user, &g->user)) return no_memory(g->e);
     int rc = put_message(g, CHAT_USER, buf_text(&g->user));
     return rc ? rc : put_message(g, CHAT_ASSISTANT, reply);
 }
