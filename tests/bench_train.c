@@ -45,7 +45,7 @@ int main(int argc, char **argv) {
     struct net *net;
     struct step *s;
     struct err e = {0};
-    struct step_options o = {.n_shares = (int)shares, .n_row = n, .adamw = {0.9f, 0.98f, 1e-8f, 0.1f}, .clip = 1, .dropout = 0.1f};
+    struct step_options o = {.n_shares = (int)shares, .n_row = n, .adamw = {0.9f, 0.98f, 1e-8f, 0.1f}, .clip = 1};
     struct net_row *row = calloc(n_rows, sizeof *row);
     if (!row || net_new(&net, &shape, 1, &e) || step_open(&s, net, &o, &e)) {
         fprintf(stderr, "bench_train: %s\n", e.text);
@@ -56,7 +56,7 @@ int main(int argc, char **argv) {
     for (uint64_t i = 0; i < STEPS; i++) {
         struct step_result r;
         double wall = seconds(CLOCK_MONOTONIC), cpu = seconds(CLOCK_PROCESS_CPUTIME_ID);
-        step_run(s, row, n_rows, 1e-3f, i, &r);
+        step_run(s, row, n_rows, 1e-3f, &r);
         wall = seconds(CLOCK_MONOTONIC) - wall;
         cpu = seconds(CLOCK_PROCESS_CPUTIME_ID) - cpu;
         best = wall < best ? wall : best;

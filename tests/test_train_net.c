@@ -67,7 +67,6 @@ static int fill_row(void **state) {
 struct plain {
     const struct net *n;
     const double *param;
-    struct net_dropout dropout;
     size_t before[N]; /* the tokens of the running text: its trunk's and its own */
     double x[N][24], k[2][N][2][10], v[2][N][2][10], logit[37];
 };
@@ -97,12 +96,9 @@ static void plain_norm(const double *gain, const double *x, double *h) {
     for (size_t j = 0; j < 24; j++) h[j] = gain[j] * x[j] / sqrt(sum / 24 + (double)tiny.norm_eps);
 }
 
-/* Adds a branch to token i's stream; place: how many were added before it. */
-static void plain_join(struct plain *p, size_t i, uint32_t place, const double *branch) {
-    struct net_mask m = net_mask_make(p->dropout.share, p->dropout.seed, place);
-    for (size_t j = 0; j < 24; j++)
-        if (!m.drop_below || net_noise_bits(m.key, (uint32_t)(i * 24 + j)) >= m.drop_below)
-            p->x[i][j] += branch[j] / (1 - (double)p->dropout.share);
+/* Adds a branch to token i's stream. */
+static void plain_join(struct plain *p, size_t i, const double *branch) {
+    for (size_t j = 0; j < 24; j++) p->x[i][j] += branch[j];
 }
 
 static void plain_turn(double *head, size_t pos) {
@@ -138,18 +134,18 @@ static void plain_token(struct plain *p, size_t i, size_t pos) {
     double h[24], att[40], branch[24], gate[20], up[20];
     const double *embd = plain_tensor(p, -1, "token_embd.weight");
     memset(p->x[i], 0, sizeof p->x[i]);
-    plain_join(p, i, 0, embd + tokens[i] * 24);
+    plain_join(p, i, embd + tokens[i] * 24);
     for (int il = 0; il < 2; il++) {
         plain_norm(plain_tensor(p, il, "attn_norm.weight"), p->x[i], h);
         plain_attention(p, i, pos, il, h, att);
         plain_mul(plain_tensor(p, il, "attn_output.weight"), att, 40, 24, branch);
-        plain_join(p, i, (uint32_t)(2 * il + 1), branch);
+        plain_join(p, i, branch);
         plain_norm(plain_tensor(p, il, "ffn_norm.weight"), p->x[i], h);
         plain_mul(plain_tensor(p, il, "ffn_gate.weight"), h, 24, 20, gate);
         plain_mul(plain_tensor(p, il, "ffn_up.weight"), h, 24, 20, up);
         for (size_t j = 0; j < 20; j++) gate[j] *= up[j] / (1 + exp(-gate[j]));
         plain_mul(plain_tensor(p, il, "ffn_down.weight"), gate, 20, 24, branch);
-        plain_join(p, i, (uint32_t)(2 * il + 2), branch);
+        plain_join(p, i, branch);
     }
     plain_norm(plain_tensor(p, -1, "output_norm.weight"), p->x[i], h);
     plain_mul(embd, h, 24, 37, p->logit);
@@ -196,7 +192,7 @@ static void loss_and_logits_are_those_of_the_network_computed_plainly(void **sta
     double *param = as_double(n), sum = 0, weights;
     p = (struct plain){.n = n, .param = param};
     double loss = plain_loss(&p, expected);
-    check_near(net_row_loss(n, w, &row, (struct net_dropout){0}, NULL, &weights), loss, 1e-5 * loss);
+    check_near(net_row_loss(n, w, &row, NULL, &weights), loss, 1e-5 * loss);
     for (size_t s = 0, i = 0; s < N_SEGMENTS; i += segments[s++].n)
         for (size_t j = 1; j < segments[s].n; j++) sum += (double)token_weights[i + j];
     check_near(weights, sum, 1e-9);
@@ -230,14 +226,15 @@ static void check_tensor(struct plain *p, double *param, const struct net_tensor
         fail_msg("%s, %zu of %zu: found %.8g, expected %.8g", t->name, one, n, expected, slope);
 }
 
-static void check_gradient(struct net_dropout dropout) {
+static void gradient_of_every_tensor_is_the_slope_of_the_loss(void **state) {
+    (void)state;
     struct net *n = new_net();
     struct net_work *w = new_work(n, N);
     static struct plain p;
     double *param = as_double(n);
     float *grad = calloc(n->n_params, sizeof *grad);
-    p = (struct plain){.n = n, .param = param, .dropout = dropout};
-    double loss = net_row_loss(n, w, &row, dropout, grad, NULL), expected = plain_loss(&p, NULL);
+    p = (struct plain){.n = n, .param = param};
+    double loss = net_row_loss(n, w, &row, grad, NULL), expected = plain_loss(&p, NULL);
     check_near(loss, expected, 1e-5 * expected);
     for (size_t it = 0; it < n->n_tensors; it++) {
         size_t len = (size_t)n->tensor[it].rows * n->tensor[it].cols;
@@ -250,28 +247,16 @@ static void check_gradient(struct net_dropout dropout) {
     net_free(n);
 }
 
-static void gradient_of_every_tensor_is_the_slope_of_the_loss(void **state) {
-    (void)state;
-    check_gradient((struct net_dropout){0});
-}
-
-static void gradient_is_the_slope_of_the_loss_with_numbers_left_out(void **state) {
-    (void)state;
-    check_gradient((struct net_dropout){.share = 0.2f, .seed = 99});
-}
-
 static void gradient_is_added_to_what_is_there_and_comes_again_bit_by_bit(void **state) {
     (void)state;
     struct net *n = new_net();
     struct net_work *w = new_work(n, N), *other = new_work(n, 2 * N);
     float *a = calloc(n->n_params, sizeof *a), *b = calloc(n->n_params, sizeof *b);
-    const struct net_dropout dropout = {.share = 0.1f, .seed = 5};
-    double loss = net_row_loss(n, w, &row, dropout, a, NULL);
-    net_row_loss(n, other, &row, (struct net_dropout){0}, NULL, NULL);
-    assert_true(loss == net_row_loss(n, other, &row, dropout, b, NULL));
+    double loss = net_row_loss(n, w, &row, a, NULL);
+    net_row_loss(n, other, &row, NULL, NULL);
+    assert_true(loss == net_row_loss(n, other, &row, b, NULL));
     assert_memory_equal(a, b, n->n_params * sizeof *a);
-    assert_true(loss != net_row_loss(n, w, &row, (struct net_dropout){.share = 0.1f, .seed = 6}, NULL, NULL));
-    net_row_loss(n, w, &row, dropout, b, NULL);
+    net_row_loss(n, w, &row, b, NULL);
     for (size_t i = 0; i < n->n_params; i++) check_near((double)b[i], 2 * (double)a[i], 1e-3 + 1e-4 * fabs((double)a[i]));
     free(a);
     free(b);
@@ -285,7 +270,7 @@ static void a_segment_knows_nothing_of_its_neighbours_but_its_trunk(void **state
     (void)state;
     struct net *n = new_net();
     struct net_work *w = new_work(n, N);
-    double sum = 0, all = net_row_loss(n, w, &row, (struct net_dropout){0}, NULL, NULL);
+    double sum = 0, all = net_row_loss(n, w, &row, NULL, NULL);
     for (size_t s = 0, at = 0, trunk = 0; s < N_SEGMENTS; at += segments[s++].n) {
         int32_t token[N];
         float weight[N] = {0};
@@ -295,29 +280,11 @@ static void a_segment_knows_nothing_of_its_neighbours_but_its_trunk(void **state
         memcpy(token + segments[s].trunk, tokens + at, segments[s].n * sizeof *token);
         memcpy(weight + segments[s].trunk + 1, token_weights + at + 1, (segments[s].n - 1) * sizeof *weight);
         struct net_row one = {token, weight, whole.n, &whole, 1};
-        sum += net_row_loss(n, w, &one, (struct net_dropout){0}, NULL, NULL);
+        sum += net_row_loss(n, w, &one, NULL, NULL);
     }
     check_near(sum, all, 1e-6 * all);
     net_work_close(w);
     net_free(n);
-}
-
-static void dropout_leaves_out_the_share_asked_for_and_keeps_the_mean(void **state) {
-    (void)state;
-    enum { COLS = 256, ROWS = 200 };
-    static float one[ROWS * COLS], out[ROWS * COLS], h[ROWS * COLS], inv[ROWS], gain[COLS];
-    for (size_t i = 0; i < ROWS * COLS; i++) one[i] = 1;
-    for (uint32_t place = 0; place < 3; place++) {
-        size_t zeros = 0;
-        double sum = 0;
-        net_math_join_norm(&(struct net_norm){gain, 1e-5f, COLS}, ROWS, NULL, one, net_mask_make(0.1f, 7, place), out, inv, h);
-        for (size_t i = 0; i < ROWS * COLS; i++) {
-            zeros += out[i] < 0.5f;
-            sum += (double)out[i];
-        }
-        check_near((double)zeros / (ROWS * COLS), 0.1, 0.006); /* 51,200 draws: a deviation of 0.0013 */
-        check_near(sum / (ROWS * COLS), 1, 0.007);
-    }
 }
 
 static void a_new_net_depends_on_its_seed_alone_and_has_the_deviations_it_should(void **state) {
@@ -428,10 +395,8 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(loss_and_logits_are_those_of_the_network_computed_plainly),
         cmocka_unit_test(gradient_of_every_tensor_is_the_slope_of_the_loss),
-        cmocka_unit_test(gradient_is_the_slope_of_the_loss_with_numbers_left_out),
         cmocka_unit_test(gradient_is_added_to_what_is_there_and_comes_again_bit_by_bit),
         cmocka_unit_test(a_segment_knows_nothing_of_its_neighbours_but_its_trunk),
-        cmocka_unit_test(dropout_leaves_out_the_share_asked_for_and_keeps_the_mean),
         cmocka_unit_test(a_new_net_depends_on_its_seed_alone_and_has_the_deviations_it_should),
         cmocka_unit_test(sizes_that_do_not_fit_are_refused),
         cmocka_unit_test(engine_computes_the_same_logits_from_the_written_file),

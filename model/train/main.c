@@ -32,7 +32,6 @@ static const struct option {
     {"--decay", REAL, AT(decay), "X", "weight decay"},
     {"--beta2", REAL, AT(beta2), "X", "memory of AdamW's second moment"},
     {"--momentum", REAL, AT(momentum), "X", "of Muon, which updates the layers' matrices; 0: AdamW does"},
-    {"--dropout", REAL, AT(dropout), "X", "share of numbers left out"},
     {"--clip", REAL, AT(clip), "X", "longest gradient; 0: any"},
     {"--first-loss", REAL, AT(first_loss), "X", "what a reply's first tokens weigh, which choose the answer"},
     {"--user-loss", REAL, AT(user_loss), "X", "what a token of the user's text weighs"},

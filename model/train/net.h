@@ -54,12 +54,6 @@ struct net_row {
     size_t n_segments;
 };
 
-/* Which numbers are left out: a share of those that enter the residual stream, drawn from the seed. share 0: none. */
-struct net_dropout {
-    float share;   /* below 1 */
-    uint64_t seed; /* another one for each row and step */
-};
-
 /* What one thread needs to compute a row of at most n_max tokens. */
 struct net_work;
 int net_work_open(struct net_work **out, const struct net *n, size_t n_max, struct err *e);
@@ -67,8 +61,7 @@ void net_work_close(struct net_work *w); /* NULL is fine */
 
 /* The sum of weight * -ln p(token), in nats; *weights, where given, becomes the sum of the weights. grad, where given, is [n_params], and
  * the sum's gradient is added to it. */
-double net_row_loss(const struct net *n, struct net_work *w, const struct net_row *row, struct net_dropout dropout, float *grad,
-                    double *weights);
+double net_row_loss(const struct net *n, struct net_work *w, const struct net_row *row, float *grad, double *weights);
 
 /* The logits after each token: out[row->n][n_vocab]. Weights are not looked at. */
 void net_row_logits(const struct net *n, struct net_work *w, const struct net_row *row, float *out);

@@ -4,7 +4,6 @@
 #include <math.h>
 #include <string.h>
 
-#include "model/train/net_noise.h"
 
 /* ---- exp ----------------------------------------------------------------------------------------------------- */
 
@@ -32,34 +31,14 @@ static inline float fast_exp(float x) {
 
 /* ---- norms and the residual stream --------------------------------------------------------------------------- */
 
-struct net_mask net_mask_make(float share, uint64_t seed, uint32_t place) {
-    if (!(share > 0)) return (struct net_mask){0, 0, 1};
-    uint32_t below = (uint32_t)((double)share * 4294967296.0);
-    return (struct net_mask){(uint32_t)net_noise_mix(net_noise_mix(seed) + place), below, 1 / (1 - share)};
-}
-
-/* out = x + mask(branch) of one row, whose first element has the index `first`. */
-static inline void join_row(size_t cols, const float *restrict x, const float *restrict branch, struct net_mask m,
-                            uint32_t first, float *restrict out) {
-    if (m.drop_below) {
-        for (size_t j = 0; j < cols; j++) {
-            float kept = net_noise_bits(m.key, first + (uint32_t)j) < m.drop_below ? 0 : m.scale;
-            out[j] = branch[j] * kept;
-        }
-    } else {
-        memcpy(out, branch, cols * sizeof *out);
-    }
-    if (x)
-        for (size_t j = 0; j < cols; j++) out[j] += x[j];
-}
-
-void net_math_join_norm(const struct net_norm *o, size_t n, const float *x, const float *branch, struct net_mask mask, float *out,
-                        float *inv, float *h) {
+void net_math_join_norm(const struct net_norm *o, size_t n, const float *x, const float *branch, float *out, float *inv, float *h) {
     size_t cols = o->cols;
     const float *restrict gain = o->gain;
     for (size_t r = 0; r < n; r++) {
         float *restrict y = out + r * cols, *restrict to = h + r * cols;
-        join_row(cols, x ? x + r * cols : NULL, branch + r * cols, mask, (uint32_t)(r * cols), y);
+        memcpy(y, branch + r * cols, cols * sizeof *y);
+        if (x)
+            for (size_t j = 0; j < cols; j++) y[j] += x[r * cols + j];
         float sum = 0;
 #pragma omp simd reduction(+ : sum)
         for (size_t j = 0; j < cols; j++) sum += y[j] * y[j];
@@ -69,12 +48,12 @@ void net_math_join_norm(const struct net_norm *o, size_t n, const float *x, cons
 }
 
 void net_math_join_norm_back(const struct net_norm *o, size_t n, const float *out, const float *inv, const float *d_h,
-                             struct net_mask mask, float *d_x, float *d_branch, float *d_gain) {
+                             float *d_x, float *d_gain) {
     size_t cols = o->cols;
     const float *restrict gain = o->gain;
     for (size_t r = 0; r < n; r++) {
         const float *restrict y = out + r * cols, *d = d_h + r * cols;
-        float *restrict dx = d_x + r * cols, *db = d_branch + r * cols, *restrict dg = d_gain;
+        float *restrict dx = d_x + r * cols, *restrict dg = d_gain;
         float by = inv[r], dot = 0;
 #pragma omp simd reduction(+ : dot)
         for (size_t j = 0; j < cols; j++) {
@@ -84,7 +63,6 @@ void net_math_join_norm_back(const struct net_norm *o, size_t n, const float *ou
         float back = dot * by * by * by / (float)cols;
 #pragma omp simd
         for (size_t j = 0; j < cols; j++) dx[j] += d[j] * gain[j] * by - y[j] * back;
-        join_row(cols, NULL, dx, mask, (uint32_t)(r * cols), db);
     }
 }
 

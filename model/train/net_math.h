@@ -6,25 +6,17 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* Dropout at one place of the network: element i is left out where its noise is below drop_below, and scaled otherwise. */
-struct net_mask {
-    uint32_t key, drop_below; /* drop_below 0: none is left out */
-    float scale;
-};
-struct net_mask net_mask_make(float share, uint64_t seed, uint32_t place);
-
 struct net_norm {
     const float *gain; /* [cols] */
     float eps;
     size_t cols;
 };
-/* out = x + mask(branch), h = RMSNorm(out); inv[row] is what out was multiplied by, before the gain. x NULL: zeros. */
-void net_math_join_norm(const struct net_norm *o, size_t n, const float *x, const float *branch, struct net_mask mask, float *out,
-                        float *inv, float *h);
-/* Back through it: d_x holds the gradient that reaches out on the residual stream, and becomes the whole one, which is also x's;
- * d_branch becomes the branch's; the gain's is added to d_gain. d_h and d_branch may be the same array. */
+/* out = x + branch, h = RMSNorm(out); inv[row] is what out was multiplied by, before the gain. x NULL: zeros. */
+void net_math_join_norm(const struct net_norm *o, size_t n, const float *x, const float *branch, float *out, float *inv, float *h);
+/* Back through it: d_x holds the gradient that reaches out on the residual stream, and becomes the whole one, which is also x's and the branch's;
+ * the gain's is added to d_gain. */
 void net_math_join_norm_back(const struct net_norm *o, size_t n, const float *out, const float *inv, const float *d_h,
-                             struct net_mask mask, float *d_x, float *d_branch, float *d_gain);
+                             float *d_x, float *d_gain);
 
 /* Turns adjacent pairs of n_heads heads of a row by a table of cosine and sine; back: by the opposite angle. */
 void net_math_turn(float *row, size_t n_heads, size_t head_dim, const float *turn);

@@ -13,21 +13,18 @@ struct pass {
     const struct net *net;
     struct net_work *w;
     const struct net_row *row;
-    struct net_dropout dropout;
     float *grad;
     size_t n, n_embd, n_ff, q, qkv; /* tokens; floats of a row of ... */
     struct net_attention attention;
 };
 
-static struct pass pass_make(const struct net *n, struct net_work *w, const struct net_row *row, struct net_dropout dropout,
-                             float *grad) {
+static struct pass pass_make(const struct net *n, struct net_work *w, const struct net_row *row, float *grad) {
     const struct net_shape *s = &n->shape;
     assert(row->n <= w->n_max && w->n_layers == s->n_layers);
     return (struct pass){
         .net = n,
         .w = w,
         .row = row,
-        .dropout = dropout,
         .grad = grad,
         .n = row->n,
         .n_embd = s->n_embd,
@@ -90,22 +87,18 @@ static struct stream stream_get(const struct pass *p, size_t norm) {
     return (struct stream){net_layer_at(p->net, il, NET_ATTN_NORM), l->x, l->inv, l->h};
 }
 
-static struct net_mask mask_of(const struct pass *p, size_t norm) {
-    return net_mask_make(p->dropout.share, p->dropout.seed, (uint32_t)norm);
-}
-
 /* The branch is added to the stream, which is normed. */
 static void join(const struct pass *p, size_t norm) {
     struct stream to = stream_get(p, norm);
     const float *x = norm ? stream_get(p, norm - 1).x : NULL;
     struct net_norm o = {p->net->param + to.at, p->net->shape.norm_eps, p->n_embd};
-    net_math_join_norm(&o, p->n, x, p->w->branch, mask_of(p, norm), to.x, to.inv, to.h);
+    net_math_join_norm(&o, p->n, x, p->w->branch, to.x, to.inv, to.h);
 }
 
 static void join_back(const struct pass *p, size_t norm) {
     struct stream to = stream_get(p, norm);
     struct net_norm o = {p->net->param + to.at, p->net->shape.norm_eps, p->n_embd};
-    net_math_join_norm_back(&o, p->n, to.x, to.inv, p->w->d_h, mask_of(p, norm), p->w->d_x, p->w->branch, p->grad + to.at);
+    net_math_join_norm_back(&o, p->n, to.x, to.inv, p->w->d_h, p->w->d_x, p->grad + to.at);
 }
 
 /* ---- layers -------------------------------------------------------------------------------------------------- */
@@ -144,19 +137,19 @@ static void run_layer(const struct pass *p, size_t il) {
     mul(p, w->act, p->n_ff, net_layer_at(n, il, NET_FFN_DOWN), p->n_embd, w->branch);
 }
 
-/* branch holds the gradient of what the layer added last; d_x that of the stream. */
+/* d_x is the gradient of the stream, and so of what the layer added last. */
 static void back_layer(const struct pass *p, size_t il) {
     const struct net *n = p->net;
     struct net_work *w = p->w;
     struct net_layer_work *l = &w->layer[il];
-    mul_back(p, w->branch, p->n_embd, net_layer_at(n, il, NET_FFN_DOWN), p->n_ff, w->act);
+    mul_back(p, w->d_x, p->n_embd, net_layer_at(n, il, NET_FFN_DOWN), p->n_ff, w->act);
     net_math_swiglu_back(p->n, p->n_ff, l->gate_up, w->act);
-    mul_grad(p, w->branch, p->n_embd, w->act, p->n_ff, net_layer_at(n, il, NET_FFN_DOWN));
+    mul_grad(p, w->d_x, p->n_embd, w->act, p->n_ff, net_layer_at(n, il, NET_FFN_DOWN));
     mul_back(p, l->gate_up, 2 * p->n_ff, net_layer_at(n, il, NET_FFN_GATE), p->n_embd, w->d_h);
     mul_grad(p, l->gate_up, 2 * p->n_ff, l->h_mid, p->n_embd, net_layer_at(n, il, NET_FFN_GATE));
     join_back(p, 2 * il + 1);
-    mul_back(p, w->branch, p->n_embd, net_layer_at(n, il, NET_ATTN_OUTPUT), p->q, w->d_h);
-    mul_grad(p, w->branch, p->n_embd, l->att, p->q, net_layer_at(n, il, NET_ATTN_OUTPUT));
+    mul_back(p, w->d_x, p->n_embd, net_layer_at(n, il, NET_ATTN_OUTPUT), p->q, w->d_h);
+    mul_grad(p, w->d_x, p->n_embd, l->att, p->q, net_layer_at(n, il, NET_ATTN_OUTPUT));
     attend_back(p, l, w->d_h, w->d_qkv);
     mul_back(p, w->d_qkv, p->qkv, net_layer_at(n, il, NET_ATTN_Q), p->n_embd, w->d_h);
     mul_grad(p, w->d_qkv, p->qkv, l->h, p->n_embd, net_layer_at(n, il, NET_ATTN_Q));
@@ -183,7 +176,7 @@ static void backward(const struct pass *p) {
     join_back(p, 2 * w->n_layers);
     for (size_t il = w->n_layers; il-- > 0;) back_layer(p, il);
     for (size_t i = 0; i < p->n; i++)
-        net_math_add(p->grad + (size_t)p->row->token[i] * p->n_embd, w->branch + i * p->n_embd, p->n_embd);
+        net_math_add(p->grad + (size_t)p->row->token[i] * p->n_embd, w->d_x + i * p->n_embd, p->n_embd);
 }
 
 /* ---- the loss ------------------------------------------------------------------------------------------------ */
@@ -219,9 +212,8 @@ static double guess_chunk(const struct pass *p, const struct net_guess *g, size_
     return loss;
 }
 
-double net_row_loss(const struct net *n, struct net_work *w, const struct net_row *row, struct net_dropout dropout, float *grad,
-                    double *weights) {
-    struct pass p = pass_make(n, w, row, dropout, grad);
+double net_row_loss(const struct net *n, struct net_work *w, const struct net_row *row, float *grad, double *weights) {
+    struct pass p = pass_make(n, w, row, grad);
     forward(&p);
     double loss = 0, sum = find_guesses(&p);
     if (weights) *weights = sum;
@@ -235,7 +227,7 @@ double net_row_loss(const struct net *n, struct net_work *w, const struct net_ro
 }
 
 void net_row_logits(const struct net *n, struct net_work *w, const struct net_row *row, float *out) {
-    struct pass p = pass_make(n, w, row, (struct net_dropout){0}, NULL);
+    struct pass p = pass_make(n, w, row, NULL);
     forward(&p);
     mul(&p, w->h_end, p.n_embd, 0, n->shape.n_vocab, out);
 }

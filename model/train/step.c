@@ -9,7 +9,6 @@
 #include "config/pool.h"
 #include "model/blas.h"
 #include "model/train/net_math.h"
-#include "model/train/net_noise.h"
 
 enum { BLOCK = 4096 }; /* parameters whose squares are summed together: fixed, so that threads change no bits */
 
@@ -31,7 +30,6 @@ struct step {
     /* of the running call */
     const struct net_row *row;
     size_t n_rows;
-    uint64_t seed;
     bool update;
     float lr, scale;
 };
@@ -106,8 +104,7 @@ static void run_share(struct step *s, size_t is) {
     if (s->update) memset(sh->grad, 0, s->net->n_params * sizeof *sh->grad);
     for (size_t i = is; i < s->n_rows; i += (size_t)s->o.n_shares) {
         double weights;
-        struct net_dropout d = {s->update ? s->o.dropout : 0, net_noise_mix(s->seed) + i};
-        sh->loss += net_row_loss(s->net, sh->work, &s->row[i], d, s->update ? sh->grad : NULL, &weights);
+        sh->loss += net_row_loss(s->net, sh->work, &s->row[i], s->update ? sh->grad : NULL, &weights);
         sh->weights += weights;
     }
 }
@@ -157,12 +154,10 @@ static void update_matrices(void *arg, int ith, int nth) {
 
 /* ---- a step -------------------------------------------------------------------------------------------------- */
 
-static void run_rows(struct step *s, const struct net_row *row, size_t n_rows, bool update, uint64_t seed,
-                     struct step_result *out) {
+static void run_rows(struct step *s, const struct net_row *row, size_t n_rows, bool update, struct step_result *out) {
     s->row = row;
     s->n_rows = n_rows;
     s->update = update;
-    s->seed = seed;
     pool_run(s->pool, run_shares, s);
     *out = (struct step_result){0};
     for (int i = 0; i < s->o.n_shares; i++) {
@@ -173,11 +168,11 @@ static void run_rows(struct step *s, const struct net_row *row, size_t n_rows, b
 }
 
 void step_measure(struct step *s, const struct net_row *row, size_t n_rows, struct step_result *out) {
-    run_rows(s, row, n_rows, false, 0, out);
+    run_rows(s, row, n_rows, false, out);
 }
 
-void step_run(struct step *s, const struct net_row *row, size_t n_rows, float lr, uint64_t seed, struct step_result *out) {
-    run_rows(s, row, n_rows, true, seed, out);
+void step_run(struct step *s, const struct net_row *row, size_t n_rows, float lr, struct step_result *out) {
+    run_rows(s, row, n_rows, true, out);
     if (!(out->weights > 0)) return;
     pool_run(s->pool, sum_blocks, s);
     double squares = 0;

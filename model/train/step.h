@@ -15,7 +15,6 @@ struct step_options {
     struct adamw_options adamw;
     float momentum;        /* of muon.h, for the layers' matrices; 0: adamw.h for them too */
     float clip;            /* longest gradient (2-norm); 0: any */
-    float dropout;         /* see net_dropout */
 };
 
 struct step_result {
@@ -29,9 +28,9 @@ struct step;
 int step_open(struct step **out, struct net *net, const struct step_options *o, struct err *e);
 void step_close(struct step *s); /* NULL is fine */
 
-/* Updates the net once. seed: of the dropout; the rows' own are made of it and their index. A batch without weight changes nothing. */
-void step_run(struct step *s, const struct net_row *row, size_t n_rows, float lr, uint64_t seed, struct step_result *out);
-/* The loss alone, without dropout; the net stays (grad_norm 0). */
+/* Updates the net once. A batch without weight changes nothing. */
+void step_run(struct step *s, const struct net_row *row, size_t n_rows, float lr, struct step_result *out);
+/* The loss alone; the net stays (grad_norm 0). */
 void step_measure(struct step *s, const struct net_row *row, size_t n_rows, struct step_result *out);
 
 /* The optimiser, for saving and restoring between steps. */

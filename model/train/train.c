@@ -47,7 +47,7 @@ void train_defaults(struct train_options *o) {
         .pre = "gpt-2",
         .vocab = 2048, .layers = 4, .embd = 256, .ff = 704, .heads = 4, .kv_heads = 2, .context = 1024,
         .steps = 9500, .batch_tokens = 4096, .warm_up = 100, .threads = 2, .seed = 1,
-        .lr = 3e-3, .lr_end = 0.02, .decay = 0.1, .beta2 = 0.95, .momentum = 0.95, .dropout = 0, .clip = 1,
+        .lr = 3e-3, .lr_end = 0.02, .decay = 0.1, .beta2 = 0.95, .momentum = 0.95, .clip = 1,
         .first_loss = 5, .user_loss = 0.1, .refusals = 0.15, .no_system = 0.1,
         .augment = {true, true, true, true, true, true, true, true},
         .report_every = 20, .measure_every = 200, .save_every = 100,
@@ -82,7 +82,7 @@ static int check(const struct train_options *o, struct err *e) {
         {!o->steps || o->steps > 1000000, "--steps must be 1 to 1000000"},
         {o->batch_tokens < o->context || o->batch_tokens > 1 << 24, "--batch-tokens must be at least --context, and at most 16777216"},
         {!o->threads || o->threads > 64, "--threads must be 1 to 64"},
-        {!(o->dropout >= 0 && o->dropout < 1 && o->momentum >= 0 && o->momentum < 1), "--dropout and --momentum must be from 0 up to 1"},
+        {!(o->momentum >= 0 && o->momentum < 1), "--momentum must be from 0 up to 1"},
         {!(o->refusals >= 0 && o->refusals <= 1 && o->no_system >= 0 && o->no_system <= 1), "--refusals and --no-system must be 0 to 1"},
         {!(o->first_loss >= 0 && o->user_loss >= 0 && o->lr > 0 && o->lr_end >= 0 && o->decay >= 0 && o->clip >= 0), "rates and weights must not be negative"},
     };
@@ -98,7 +98,7 @@ static int hash_options(struct train *t) {
     buf_printf(&b, "%s|%s|%" PRIu64 " %" PRIu64 " %" PRIu64 " %" PRIu64 " %" PRIu64 " %" PRIu64 " %" PRIu64, o->system, o->pre, o->vocab, o->layers, o->embd,
                o->ff, o->heads, o->kv_heads, o->context);
     buf_printf(&b, "|%" PRIu64 " %" PRIu64 " %" PRIu64 " %" PRIu64 " %" PRIu64, o->steps, o->batch_tokens, o->warm_up, o->threads, o->seed);
-    buf_printf(&b, "|%a %a %a %a %a %a %a %a %a %a %a", o->first_loss, o->lr, o->lr_end, o->decay, o->beta2, o->dropout, o->clip, o->user_loss, o->refusals, o->no_system, o->momentum);
+    buf_printf(&b, "|%a %a %a %a %a %a %a %a %a %a", o->first_loss, o->lr, o->lr_end, o->decay, o->beta2, o->clip, o->user_loss, o->refusals, o->no_system, o->momentum);
     buf_printf(&b, "|%d%d%d%d%d%d%d%d%d", o->validate, o->augment.synonyms, o->augment.typos, o->augment.openers, o->augment.letters, o->augment.drops,
                o->augment.noise, o->augment.twice, o->augment.splits);
     t->options = hash_bytes(buf_text(&b), b.len, t->corpus.hash);
@@ -126,7 +126,7 @@ static int open_net(struct train *t) {
     const struct net_shape shape = {.n_vocab = bpe_n_tokens(t->bpe), .n_layers = (uint32_t)o->layers, .n_embd = (uint32_t)o->embd,
                                     .n_heads = (uint32_t)o->heads, .n_kv_heads = (uint32_t)o->kv_heads, .head_dim = (uint32_t)(o->embd / o->heads),
                                     .n_ff = (uint32_t)o->ff, .n_ctx = (uint32_t)o->context, .rope_base = ROPE_BASE, .norm_eps = NORM_EPS};
-    const struct step_options s = {.n_shares = (int)o->threads, .n_row = o->context, .momentum = (float)o->momentum, .clip = (float)o->clip, .dropout = (float)o->dropout,
+    const struct step_options s = {.n_shares = (int)o->threads, .n_row = o->context, .momentum = (float)o->momentum, .clip = (float)o->clip,
                                    .adamw = {.beta1 = BETA1, .beta2 = (float)o->beta2, .eps = EPS, .decay = (float)o->decay}};
     int rc = net_new(&t->net, &shape, o->seed, t->e);
     if (!rc) rc = step_open(&t->step, t->net, &s, t->e);
@@ -179,7 +179,7 @@ static int run_step(struct train *t) {
     size_t n;
     int rc = make_rows(t, BATCH_MIXED, t->done * t->n_rows, &n);
     if (rc) return rc;
-    step_run(t->step, t->view, n, rate(t->o, t->done), draw_open(t->o->seed, t->done).key, &r);
+    step_run(t->step, t->view, n, rate(t->o, t->done), &r);
     if (!isfinite(r.loss)) return err_set(t->e, ERR_FAILED, "step %" PRIu64 ": the loss is no number any more: try a lower --lr", t->done + 1);
     for (size_t i = 0; i < n; i++) t->tokens += t->row[i].n;
     t->loss[t->done++] = (float)r.loss;

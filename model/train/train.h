@@ -20,7 +20,7 @@ struct train_options { /* train_defaults fills all but system; numbers are check
     const char *pre;
     uint64_t vocab, layers, embd, ff, heads, kv_heads, context;
     uint64_t steps, batch_tokens, warm_up, threads, seed;
-    double lr, lr_end, decay, beta2, momentum, dropout, clip; /* lr_end: share of lr that is left at the last step */
+    double lr, lr_end, decay, beta2, momentum, clip; /* lr_end: share of lr that is left at the last step */
     double first_loss, user_loss, refusals, no_system;
     struct augment_options augment;
     uint64_t report_every, measure_every, save_every; /* steps; 0: never */
