@@ -15,7 +15,6 @@
 
 #define GOAL_COLD 90 /* percent right at temperature 0 */
 #define GOAL_WARM 80 /* with the persona's own sampling, whatever the seed, and at temperature 0 through shifts and slides */
-#define REACHED 87   /* what the shipped guide reaches every way. While that is less than the goal a test says so and counts as skipped; below it, it fails */
 #ifdef __SANITIZE_ADDRESS__
 #define STEP 7         /* each seventh question, for time's sake */
 #elif defined(__SANITIZE_THREAD__)
@@ -38,8 +37,7 @@ static void count(void *ctx, const struct guide_answer *a) {
     if (!a->ended || is_long) print_message("%s\n  %s\n", a->question->text, a->text);
 }
 
-/* Whether the goal is reached. */
-static bool examine(const struct guide_way *way, size_t goal_percent) {
+static void examine(const struct guide_way *way, size_t goal_percent) {
     struct guide_questions all;
     struct err e = {0};
     struct tally t = {0};
@@ -53,34 +51,29 @@ static bool examine(const struct guide_way *way, size_t goal_percent) {
     assert_int_equal(t.asked, (all.n + STEP - 1) / STEP);
     assert_int_equal(t.n_unended, 0);
     assert_int_equal(t.n_long, 0);
-    if (STEP == 1) assert_true(t.right * 100 >= t.asked * REACHED);
+    if (STEP == 1) assert_true(t.right * 100 >= t.asked * goal_percent);
     if (STEP == 1 && way->running) assert_true(evicted > 4096);
     guide_questions_free(&all);
-    bool reached = STEP > 1 || t.right * 100 >= t.asked * goal_percent;
-    if (!reached) print_message("the goal of %zu percent is not reached yet\n", goal_percent);
-    return reached;
 }
 
 static void at_temperature_0_nine_in_ten_answers_are_right(void **state) {
     (void)state;
-    if (!examine(&guide_ways[0], GOAL_COLD)) skip();
+    examine(&guide_ways[0], GOAL_COLD);
 }
 
 static void with_the_personas_sampling_four_in_five_are_right_whatever_the_seed(void **state) {
     (void)state;
-    bool reached = true;
-    for (size_t i = 1; i < 4; i++) reached &= examine(&guide_ways[i], GOAL_WARM);
-    if (!reached) skip();
+    for (size_t i = 1; i < 4; i++) examine(&guide_ways[i], GOAL_WARM);
 }
 
 static void in_one_conversation_that_shifts_all_the_time_it_answers_as_before(void **state) {
     (void)state;
-    if (!examine(&guide_ways[4], GOAL_WARM)) skip();
+    examine(&guide_ways[4], GOAL_WARM);
 }
 
 static void in_one_conversation_that_slides_it_answers_as_before(void **state) {
     (void)state;
-    if (!examine(&guide_ways[5], GOAL_WARM)) skip();
+    examine(&guide_ways[5], GOAL_WARM);
 }
 
 /* ---- the examiner -------------------------------------------------------------------------------------------- */
