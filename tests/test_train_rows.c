@@ -170,17 +170,18 @@ static void a_question_is_asked_in_two_wordings_now_and_then(void **state) {
     close_kitchen(&k);
 }
 
-/* Taken apart or not, the user's text is the same; its tokens are not. */
+/* Taken apart or not, the user's text is the same; its tokens are not. Half of the questions are left as they are written, and of the
+ * others 0.97 ^ 19, one for each place between two letters. */
 static void words_are_taken_apart_without_changing_the_text(void **state) {
     (void)state;
     static const char ASK[] = "how do i make some very strong tea";
     struct kitchen k = {0};
     struct batch_row row = {0};
     struct batch_options o = plain();
-    size_t least = SIZE_MAX, most = 0;
+    size_t least = SIZE_MAX, n_least = 0, most = 0;
     o.augment.splits = true;
     open_kitchen(&k, "## topic: tea\nfact: tea\nq: how do i make some very strong tea\na: Boil water.\n", NULL, o);
-    for (uint64_t i = 0; i < 40; i++) {
+    for (uint64_t i = 0; i < 400; i++) {
         make(&k, BATCH_FIRST, i, &row);
         struct buf text = {0};
         size_t n = 0, at = 0;
@@ -188,10 +189,12 @@ static void words_are_taken_apart_without_changing_the_text(void **state) {
         for (; row.weight[at] > 0; at++, n++) vocab_piece(k.model->vocab, row.token[at], true, &text);
         assert_string_equal(buf_text(&text), ASK);
         buf_free(&text);
-        if (n < least) least = n;
+        if (n < least) least = n, n_least = 0;
+        n_least += n == least;
         if (n > most) most = n;
     }
     assert_true(most > least);
+    assert_in_range(n_least, 280, 344); /* 78 in a hundred, by four deviations */
     batch_row_free(&row);
     close_kitchen(&k);
 }

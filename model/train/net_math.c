@@ -4,7 +4,6 @@
 #include <math.h>
 #include <string.h>
 
-
 /* ---- exp ----------------------------------------------------------------------------------------------------- */
 
 /* e^x: 2^k e^r with |r| <= ln 2 / 2, the series to the 7th power. What would leave the normal numbers stays at their edge. */
