@@ -18,11 +18,12 @@ static bool ends_in_gguf(const char *path) {
     return n > 5 && !strcmp(path + n - 5, ".gguf");
 }
 
-/* The words that are no flags: a lone model file, or a message. */
+/* The words that are no flags: a lone model file, which counts as -m does, or a message. */
 static int take_words(struct app *a, const char **words, size_t n, struct err *e) {
-    if (n == 1 && ends_in_gguf(words[0]) && !settings_text(a->settings, SET_MODEL)) {
+    bool is_named = settings_text(a->settings, SET_MODEL);
+    if (n == 1 && ends_in_gguf(words[0]) && !(is_named && settings_origin(a->settings, SET_MODEL) >= ORIGIN_FLAG)) {
         if (paths_is_file(words[0])) return settings_set(a->settings, SET_MODEL, words[0], ORIGIN_FLAG, "argument", e);
-        return err_set(e, ERR_FILE, "%s: there is no such file", words[0]); /* mistyped: no message for the guide */
+        if (!is_named) return err_set(e, ERR_FILE, "%s: there is no such file", words[0]); /* mistyped: no message for the guide */
     }
     struct buf b = {0};
     size_t taken = 0;

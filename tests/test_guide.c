@@ -219,6 +219,18 @@ static void a_mistyped_file_is_no_question_for_the_guide(void **state) {
     expect(&r, 3, "nosuch.gguf: there is no such file");
 }
 
+static void a_lone_model_file_counts_as_m_does(void **state) {
+    (void)state;
+    struct program_run r;
+    assert_int_equal(paths_write_private(support_folder_path("names.yaml"), "model: guide\n", 13, NULL), 0);
+    RUN(&r, "hi", "--config", support_folder_path("names.yaml"), "-n", "2", "--json", OTHER);
+    assert_non_null(strstr(text(&r.out), "/" OTHER "\",\"persona\":null"));
+    expect(&r, 0, "");
+    RUN(&r, NULL, "-m", "guide", "-n", "2", "--json", OTHER); /* a message */
+    assert_non_null(strstr(text(&r.out), "\"content\":\"" OTHER "\""));
+    expect(&r, 0, "");
+}
+
 static void commands_without_a_model_look_at_the_guide(void **state) {
     (void)state;
     struct program_run r;
@@ -265,6 +277,7 @@ int main(void) {
         cmocka_unit_test(another_persona_needs_a_model_and_is_told_where_to_get_one),
         cmocka_unit_test(a_bound_is_checked_against_the_kept_part_and_the_training),
         cmocka_unit_test(a_mistyped_file_is_no_question_for_the_guide),
+        cmocka_unit_test(a_lone_model_file_counts_as_m_does),
         cmocka_unit_test(commands_without_a_model_look_at_the_guide),
         cmocka_unit_test(a_conversation_with_the_guide_is_resumed_without_naming_it),
     };
