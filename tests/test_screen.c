@@ -273,6 +273,14 @@ static void readline_completes_searches_and_undoes(void **state) {
     tmux_key("C-r");
     tmux_type("pea");
     tmux_see("`pea': pears");
+    tmux_key("Right"); /* takes what was found, and moves */
+    tmux_type("X");
+    tmux_see("> pXears");
+    tmux_key("C-e");
+    tmux_key("C-u");
+    tmux_key("C-r");
+    tmux_type("app");
+    tmux_see("`app': apples");
     tmux_key("Enter");
     tmux_see_no("reverse-i-search");
 }

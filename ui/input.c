@@ -19,6 +19,7 @@ static struct {
     char *history;
     char *prompt;
     int fed;                   /* the byte that readline is to read next, or -1 */
+    bool more;                 /* others follow an escape that ends a search: it is the beginning of a key */
     enum input_action action;  /* what the last byte led to */
     char *line;                /* entered, not yet taken */
     char *next_text;           /* goes into the line when the prompt is shown again */
@@ -128,7 +129,7 @@ static int take_byte(FILE *f) {
     }
 }
 
-static int byte_waits(void) { return in.fed >= 0; }
+static int byte_waits(void) { return in.fed >= 0 || in.more; }
 static void draw_nothing(void) {}
 static void prepare_nothing(int meta) { (void)meta; }
 
@@ -276,12 +277,14 @@ static void give_byte(unsigned char byte) {
     while (in.fed >= 0 && in.installed) rl_callback_read_char();
 }
 
-enum input_action input_feed(unsigned char byte) {
-    const unsigned char ctrl_c = 3, ctrl_g = 7;
+enum input_action input_feed(unsigned char byte, bool more) {
+    const unsigned char ctrl_c = 3, ctrl_g = 7, escape = 27;
     if (byte == ctrl_c && RL_ISSTATE(RL_STATE_MULTIKEY)) give_byte(ctrl_g); /* half a key sequence does not swallow it */
     if (byte == ctrl_c && input_searching()) byte = ctrl_g;                 /* ends the search, as a signal would */
     in.action = INPUT_NONE;
+    in.more = more && byte == escape && input_searching();
     give_byte(byte);
+    in.more = false;
     return in.action;
 }
 

@@ -36,7 +36,7 @@ struct input_options {
 int input_open(const struct input_options *o, struct err *e);
 void input_close(void);
 
-enum input_action input_feed(unsigned char byte); /* a byte that was typed */
+enum input_action input_feed(unsigned char byte, bool more); /* a byte that was typed; whether more of its sequence are there */
 enum input_action input_read(void);               /* own_display: readline reads what stdin has */
 char *input_take(void);                           /* the line that was entered, valid UTF-8; the caller frees; NULL: none */
 

@@ -54,9 +54,11 @@ static void add_to_paste(struct keys *k, char c, keys_fn *fn, void *ctx) {
 }
 
 static void let_go(struct keys *k, size_t n, keys_fn *fn, void *ctx) {
-    for (size_t i = 0; i < n; i++) fn(ctx, KEYS_BYTE, &k->held[i], 1);
-    k->n_held -= n;
-    memmove(k->held, k->held + n, k->n_held);
+    while (n--) {
+        const char byte = k->held[0];
+        memmove(k->held, k->held + 1, --k->n_held);
+        fn(ctx, KEYS_BYTE, &byte, 1);
+    }
 }
 
 void keys_feed(struct keys *k, const char *bytes, size_t n, keys_fn *fn, void *ctx) {

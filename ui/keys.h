@@ -8,7 +8,7 @@
 #include "config/buf.h"
 
 enum keys_kind { KEYS_BYTE, KEYS_PASTE, KEYS_WHEEL_UP, KEYS_WHEEL_DOWN };
-typedef void keys_fn(void *ctx, enum keys_kind kind, const char *bytes, size_t n); /* BYTE: one; PASTE: all of it */
+typedef void keys_fn(void *ctx, enum keys_kind kind, const char *bytes, size_t n); /* BYTE: one, and what follows it in the same sequence is held; PASTE: all of it */
 
 /* Zero it before use, buf_free(&k.paste) after. */
 struct keys {

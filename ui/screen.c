@@ -169,7 +169,7 @@ static void on_key(void *ctx, enum keys_kind kind, const char *bytes, size_t n) 
     s->view.hint[0] = 0;
     if (kind == KEYS_PASTE) input_insert(bytes, n);
     else if ((unsigned char)bytes[0] == ctrl_c && ui_busy(s->u)) a = INPUT_INTERRUPT;
-    else a = input_feed((unsigned char)bytes[0]);
+    else a = input_feed((unsigned char)bytes[0], keys_holds(&s->keys));
     if (a != INPUT_INTERRUPT) s->warned = false;
     s->dirty |= SCREEN_INPUT;
     act(s, a);
