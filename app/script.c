@@ -17,6 +17,7 @@
 #include "app/script_output.h"
 #include "app/slash.h"
 #include "app/snapshots.h"
+#include "app/stats.h"
 #include "config/paths.h"
 
 enum script_form { FORM_TEXT, FORM_JSON, FORM_JSONL };
@@ -92,6 +93,8 @@ static void say_progress(struct script *s, const struct worker_event *ev) {
     buf_free(&b);
 }
 
+static bool is_verbose(const struct script *s) { return settings_bool(s->app->settings, SET_VERBOSE); }
+
 static void say_cache(struct script *s, const struct kv_event *ev) {
     if (s->form == FORM_JSONL) print_json(s, report_cache(ev));
     switch (ev->kind) {
@@ -100,7 +103,9 @@ static void say_cache(struct script *s, const struct kv_event *ev) {
         script_output_notice(&s->out, "the context %s from %u to %u cells in %.0f us (%s)", ev->kind == KV_EVENT_GROW ? "grew" : "shrank",
                              ev->cells_before, ev->cells_after, ev->us, ev->reason);
         break;
-    case KV_EVENT_EVICT: break; /* there may be many: the statistics tell what left in all */
+    case KV_EVENT_EVICT: /* there may be many: the statistics tell what left in all */
+        if (is_verbose(s)) script_output_notice(&s->out, "%u tokens left the context in %.0f us (%s)", ev->evicted_tokens, ev->us, ev->reason);
+        break;
     case KV_EVENT_REFUSED: script_output_notice(&s->out, "the context could not grow beyond %u cells (%s)", ev->cells_before, ev->reason); break;
     case KV_EVENT_FORGET:
         script_output_notice(&s->out, "another conversation's %u tokens are no longer held ready (%s)", ev->evicted_tokens, ev->reason);
@@ -118,6 +123,17 @@ static void say_text(struct script *s, const struct worker_event *ev) {
     else if (s->form == FORM_TEXT && s->stream) script_output_text(&s->out, ev->text, ev->n_text);
 }
 
+static void say_figures(struct script *s, const struct session_stats *st) {
+    struct buf figures = {0};
+    stats_add(&figures, st);
+    for (const char *at = buf_text(&figures); *at;) {
+        size_t n = strcspn(at, "\n");
+        script_output_notice(&s->out, "%.*s", (int)n, at);
+        at += n + (at[n] == '\n');
+    }
+    buf_free(&figures);
+}
+
 static void say_statistics(struct script *s, const struct reply *r) {
     struct session_stats st = {0};
     worker_get_stats(s->app->worker, &st);
@@ -131,6 +147,7 @@ static void say_statistics(struct script *s, const struct reply *r) {
                          r->prompt_us / 1e6, r->n_completion, r->completion_us / 1e6,
                          r->completion_us > 0 ? (double)r->n_completion * 1e6 / r->completion_us : 0.0, finish_name(r->finish), st.kv.used,
                          st.kv.committed, st.kv.bound);
+    if (is_verbose(s)) say_figures(s, &st);
 }
 
 /* ---- the engine thread's events ------------------------------------------------------------------------------ */

@@ -59,7 +59,7 @@ SETTING(SET_THEME, "theme", "--theme", SETTING_CHOICE, "NAME", 0, 0, "dark light
 
 SETTING(SET_CONFIG, NULL, "--config", SETTING_PATH, "FILE", 0, 0, NULL, NULL, "Program", "configuration file")
 SETTING(SET_DATA, "data", "--data", SETTING_PATH, "DIR", 0, 0, NULL, NULL, "Program", "folder of the conversations")
-SETTING(SET_VERBOSE, "verbose", "-v --verbose", SETTING_FLAG, NULL, 0, 0, NULL, "false", "Program", "say more, on stderr")
+SETTING(SET_VERBOSE, "verbose", "-v --verbose", SETTING_FLAG, NULL, 0, 0, NULL, "false", "Program", "scripts: also the figures of /stats after each reply, and each eviction, on stderr")
 SETTING(SET_QUIET, "quiet", "-q --quiet", SETTING_FLAG, NULL, 0, 0, NULL, "false", "Program", "nothing on stderr but errors")
 SETTING(SET_VERSION, NULL, "--version", SETTING_FLAG, NULL, 0, 0, NULL, "false", "Program", "print the version")
 SETTING(SET_HELP, NULL, "-h --help", SETTING_FLAG, NULL, 0, 0, NULL, "false", "Program", "print this")

@@ -107,6 +107,19 @@ static void every_way_of_growing_and_any_threads_give_the_same_bytes(void **stat
     buf_free(&first);
 }
 
+static void verbose_adds_the_figures_and_each_eviction(void **state) {
+    (void)state;
+    struct program_run r;
+    RUN(&r, "One\nTwo\nThree\n", 14, MODEL, "-n", "40", "-c", "64", "-v", "--turns");
+    assert_non_null(strstr(buf_text(&r.err), "\nweights mapped     "));
+    assert_non_null(strstr(buf_text(&r.err), " tokens left the context in "));
+    program_run_free(&r);
+    RUN(&r, "One\nTwo\nThree\n", 14, MODEL, "-n", "40", "-c", "64", "--turns");
+    assert_null(strstr(buf_text(&r.err), "weights mapped"));
+    assert_null(strstr(buf_text(&r.err), " tokens left the context in "));
+    program_run_free(&r);
+}
+
 static void a_stop_string_ends_the_answer_and_is_not_part_of_it(void **state) {
     (void)state;
     need_story();
@@ -738,6 +751,7 @@ int main(int argc, char **argv) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_empty_prompt_prints_the_published_text_and_one_newline),
         cmocka_unit_test(every_way_of_growing_and_any_threads_give_the_same_bytes),
+        cmocka_unit_test(verbose_adds_the_figures_and_each_eviction),
         cmocka_unit_test(a_stop_string_ends_the_answer_and_is_not_part_of_it),
         cmocka_unit_test(newlines_at_the_end_of_an_answer_become_one),
         cmocka_unit_test(the_prompt_comes_from_arguments_then_stdin_after_a_blank_line),
