@@ -14,7 +14,7 @@ struct pass {
     struct net_work *w;
     const struct net_row *row;
     float *grad;
-    size_t n, n_embd, n_ff, q, qkv; /* tokens; floats of a row of ... */
+    size_t n, n_embd, n_ff, q, qkv; /* tokens at this place: all, or those that are guessed from; floats of a row of ... */
     struct net_attention attention;
 };
 
@@ -87,10 +87,16 @@ static struct stream stream_get(const struct pass *p, size_t norm) {
     return (struct stream){net_layer_at(p->net, il, NET_ATTN_NORM), l->x, l->inv, l->h};
 }
 
+/* The stream that the branch before a norm is added to; NULL: there is none yet. */
+static const float *stream_before(const struct pass *p, size_t norm) {
+    if (norm + 1 == 2 * p->w->n_layers) return p->w->x_picked;
+    return norm ? stream_get(p, norm - 1).x : NULL;
+}
+
 /* The branch is added to the stream, which is normed. */
 static void join(const struct pass *p, size_t norm) {
     struct stream to = stream_get(p, norm);
-    const float *x = norm ? stream_get(p, norm - 1).x : NULL;
+    const float *x = stream_before(p, norm);
     struct net_norm o = {p->net->param + to.at, p->net->shape.norm_eps, p->n_embd};
     net_math_join_norm(&o, p->n, x, p->w->branch, to.x, to.inv, to.h);
 }
@@ -123,14 +129,44 @@ static void attend_back(const struct pass *p, const struct net_layer_work *l, co
         net_math_turn_back(d_qkv + i * p->qkv, s->n_heads + s->n_kv_heads, s->head_dim, turn_at(p, i));
 }
 
-static void run_layer(const struct pass *p, size_t il) {
+/* ---- from all tokens to those that are guessed from ---- */
+
+/* Behind the last attention no token looks at another, and only these are asked for anything. */
+static void pick(struct pass *p, const struct net_layer_work *l) {
+    struct net_work *w = p->w;
+    for (size_t i = 0; i < w->n_guesses; i++) {
+        memcpy(w->x_picked + i * p->n_embd, l->x + w->guess[i].from * p->n_embd, p->n_embd * sizeof(float));
+        memcpy(w->att_picked + i * p->q, l->att + w->guess[i].from * p->q, p->q * sizeof(float));
+    }
+    p->n = w->n_guesses;
+}
+
+/* Rows of the picked to where they belong, the others zero; from the end, since they move up. */
+static void spread(const struct pass *p, float *rows, size_t cols) {
+    size_t left = p->w->n_guesses;
+    for (size_t i = p->row->n; i-- > 0;) {
+        if (left && p->w->guess[left - 1].from == i) memmove(rows + i * cols, rows + --left * cols, cols * sizeof(float));
+        else memset(rows + i * cols, 0, cols * sizeof(float));
+    }
+}
+
+static void pick_back(struct pass *p) {
+    spread(p, p->w->d_h, p->q);
+    spread(p, p->w->d_x, p->n_embd);
+    p->n = p->row->n;
+}
+
+static bool is_last(const struct pass *p, size_t il) { return il + 1 == p->w->n_layers; }
+
+static void run_layer(struct pass *p, size_t il) {
     const struct net *n = p->net;
     struct net_work *w = p->w;
     struct net_layer_work *l = &w->layer[il];
     join(p, 2 * il);
     mul(p, l->h, p->n_embd, net_layer_at(n, il, NET_ATTN_Q), p->qkv, l->qkv);
     attend(p, l);
-    mul(p, l->att, p->q, net_layer_at(n, il, NET_ATTN_OUTPUT), p->n_embd, w->branch);
+    if (is_last(p, il)) pick(p, l);
+    mul(p, is_last(p, il) ? w->att_picked : l->att, p->q, net_layer_at(n, il, NET_ATTN_OUTPUT), p->n_embd, w->branch);
     join(p, 2 * il + 1);
     mul(p, l->h_mid, p->n_embd, net_layer_at(n, il, NET_FFN_GATE), 2 * p->n_ff, l->gate_up);
     net_math_swiglu(p->n, p->n_ff, l->gate_up, w->act);
@@ -138,7 +174,7 @@ static void run_layer(const struct pass *p, size_t il) {
 }
 
 /* d_x is the gradient of the stream, and so of what the layer added last. */
-static void back_layer(const struct pass *p, size_t il) {
+static void back_layer(struct pass *p, size_t il) {
     const struct net *n = p->net;
     struct net_work *w = p->w;
     struct net_layer_work *l = &w->layer[il];
@@ -149,7 +185,8 @@ static void back_layer(const struct pass *p, size_t il) {
     mul_grad(p, l->gate_up, 2 * p->n_ff, l->h_mid, p->n_embd, net_layer_at(n, il, NET_FFN_GATE));
     join_back(p, 2 * il + 1);
     mul_back(p, w->d_x, p->n_embd, net_layer_at(n, il, NET_ATTN_OUTPUT), p->q, w->d_h);
-    mul_grad(p, w->d_x, p->n_embd, l->att, p->q, net_layer_at(n, il, NET_ATTN_OUTPUT));
+    mul_grad(p, w->d_x, p->n_embd, is_last(p, il) ? w->att_picked : l->att, p->q, net_layer_at(n, il, NET_ATTN_OUTPUT));
+    if (is_last(p, il)) pick_back(p);
     attend_back(p, l, w->d_h, w->d_qkv);
     mul_back(p, w->d_qkv, p->qkv, net_layer_at(n, il, NET_ATTN_Q), p->n_embd, w->d_h);
     mul_grad(p, w->d_qkv, p->qkv, l->h, p->n_embd, net_layer_at(n, il, NET_ATTN_Q));
@@ -158,7 +195,7 @@ static void back_layer(const struct pass *p, size_t il) {
 
 /* ---- the two ends -------------------------------------------------------------------------------------------- */
 
-static void forward(const struct pass *p) {
+static void forward(struct pass *p) {
     struct net_work *w = p->w;
     size_t n = 0;
     for (struct walk k = {0}; walk_on(p->row, &k); n += k.span.n)
@@ -170,7 +207,7 @@ static void forward(const struct pass *p) {
     join(p, 2 * w->n_layers);
 }
 
-static void backward(const struct pass *p) {
+static void backward(struct pass *p) {
     struct net_work *w = p->w;
     memset(w->d_x, 0, p->n * p->n_embd * sizeof(float));
     join_back(p, 2 * w->n_layers);
@@ -195,32 +232,31 @@ static double find_guesses(const struct pass *p) {
     return weights;
 }
 
-/* The loss of m guesses; their logits' gradient goes on to d_h, where a gradient is asked for. */
-static double guess_chunk(const struct pass *p, const struct net_guess *g, size_t m) {
+/* The loss of m guesses from number i on; their logits' gradient goes on to d_h, where a gradient is asked for. */
+static double guess_chunk(const struct pass *p, size_t i, size_t m) {
     struct net_work *w = p->w;
-    size_t n_vocab = p->net->shape.n_vocab, cols = p->n_embd, bytes = cols * sizeof(float);
-    const float *embd = p->net->param;
+    const struct net_guess *g = w->guess + i;
+    size_t n_vocab = p->net->shape.n_vocab, cols = p->n_embd;
+    const float *embd = p->net->param, *h = w->h_end + i * cols;
     double loss = 0;
-    for (size_t i = 0; i < m; i++) memcpy(w->chunk + i * cols, w->h_end + g[i].from * cols, bytes);
-    blas_sgemm(m, n_vocab, cols, w->chunk, cols, embd, cols, false, w->logit, n_vocab);
-    for (size_t i = 0; i < m; i++)
-        loss += (double)g[i].weight * net_math_cross_entropy(w->logit + i * n_vocab, n_vocab, g[i].target, g[i].weight);
+    blas_sgemm(m, n_vocab, cols, h, cols, embd, cols, false, w->logit, n_vocab);
+    for (size_t k = 0; k < m; k++)
+        loss += (double)g[k].weight * net_math_cross_entropy(w->logit + k * n_vocab, n_vocab, g[k].target, g[k].weight);
     if (!p->grad) return loss;
-    blas_sgemm_tn(n_vocab, cols, m, w->logit, n_vocab, w->chunk, cols, true, p->grad, cols);
-    blas_sgemm_nn(m, cols, n_vocab, w->logit, n_vocab, embd, cols, false, w->d_chunk, cols);
-    for (size_t i = 0; i < m; i++) memcpy(w->d_h + g[i].from * cols, w->d_chunk + i * cols, bytes);
+    blas_sgemm_tn(n_vocab, cols, m, w->logit, n_vocab, h, cols, true, p->grad, cols);
+    blas_sgemm_nn(m, cols, n_vocab, w->logit, n_vocab, embd, cols, false, w->d_h + i * cols, cols);
     return loss;
 }
 
 double net_row_loss(const struct net *n, struct net_work *w, const struct net_row *row, float *grad, double *weights) {
     struct pass p = pass_make(n, w, row, grad);
-    forward(&p);
     double loss = 0, sum = find_guesses(&p);
     if (weights) *weights = sum;
-    if (grad) memset(w->d_h, 0, p.n * p.n_embd * sizeof(float));
+    if (!w->n_guesses) return 0;
+    forward(&p);
     for (size_t i = 0; i < w->n_guesses; i += NET_CHUNK) {
         size_t left = w->n_guesses - i;
-        loss += guess_chunk(&p, w->guess + i, left < NET_CHUNK ? left : NET_CHUNK);
+        loss += guess_chunk(&p, i, left < NET_CHUNK ? left : NET_CHUNK);
     }
     if (grad) backward(&p);
     return loss;
@@ -228,6 +264,7 @@ double net_row_loss(const struct net *n, struct net_work *w, const struct net_ro
 
 void net_row_logits(const struct net *n, struct net_work *w, const struct net_row *row, float *out) {
     struct pass p = pass_make(n, w, row, NULL);
+    for (w->n_guesses = 0; w->n_guesses < row->n; w->n_guesses++) w->guess[w->n_guesses] = (struct net_guess){.from = (uint32_t)w->n_guesses};
     forward(&p);
     mul(&p, w->h_end, p.n_embd, 0, n->shape.n_vocab, out);
 }

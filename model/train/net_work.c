@@ -27,11 +27,11 @@ static void take_all(struct net_work *w, const struct net_shape *s, struct taker
         l->gate_up = take(t, n * 2 * s->n_ff);
     }
     w->x_end = take(t, n * s->n_embd), w->inv_end = take(t, n), w->h_end = take(t, n * s->n_embd);
+    w->x_picked = take(t, n * s->n_embd), w->att_picked = take(t, n * q);
     w->branch = take(t, n * s->n_embd), w->act = take(t, n * s->n_ff);
     w->d_x = take(t, n * s->n_embd), w->d_h = take(t, n * (s->n_embd > q ? s->n_embd : q)), w->d_qkv = take(t, n * (q + 2 * kv));
     w->score = take(t, net_attention_floats(s->n_ctx < n ? s->n_ctx : n));
     w->logit = take(t, (size_t)NET_CHUNK * s->n_vocab);
-    w->chunk = take(t, (size_t)NET_CHUNK * s->n_embd), w->d_chunk = take(t, (size_t)NET_CHUNK * s->n_embd);
 }
 
 int net_work_open(struct net_work **out, const struct net *n, size_t n_max, struct err *e) {

@@ -22,13 +22,14 @@ enum { NET_CHUNK = 128 }; /* tokens whose logits are there at once */
 struct net_work {
     size_t n_max, n_layers;
     struct net_layer_work *layer;  /* [n_layers] */
-    float *x_end, *inv_end, *h_end;
+    float *x_end, *inv_end, *h_end; /* from here on the last layer's, too, after attention: one row a guess */
+    float *x_picked, *att_picked;  /* the last layer's x and att of those rows */
     float *branch, *act;           /* [n][n_embd], [n][n_ff] */
     float *d_x, *d_h, *d_qkv;      /* gradients of the stream, of what is normed, of qkv */
     float *score;                  /* attention's */
-    float *logit, *chunk, *d_chunk; /* [NET_CHUNK][n_vocab], [NET_CHUNK][n_embd] twice */
+    float *logit;                  /* [NET_CHUNK][n_vocab] */
     uint32_t *pos;                 /* [n] */
-    struct net_guess *guess;       /* [n] */
+    struct net_guess *guess;       /* [n], by rising `from` */
     size_t n_guesses;
     void *memory;                  /* what all floats lie in */
 };

@@ -46,9 +46,9 @@ void train_defaults(struct train_options *o) {
         .corpus = "model/guide", .out = "build/guide.gguf",
         .pre = "gpt-2",
         .vocab = 2048, .layers = 4, .embd = 256, .ff = 704, .heads = 4, .kv_heads = 2, .context = 1024,
-        .steps = 9500, .batch_tokens = 4096, .warm_up = 100, .threads = 2, .seed = 1,
+        .steps = 10500, .batch_tokens = 4096, .warm_up = 100, .threads = 2, .seed = 1,
         .lr = 3e-3, .lr_end = 0.02, .decay = 0.1, .beta2 = 0.95, .momentum = 0.95, .clip = 1,
-        .first_loss = 5, .user_loss = 0.1, .refusals = 0.15, .no_system = 0.1,
+        .first_loss = 5, .user_loss = 0, .refusals = 0.15, .no_system = 0.1,
         .augment = {true, true, true, true, true, true, true, true},
         .report_every = 20, .measure_every = 200, .save_every = 100,
     };
