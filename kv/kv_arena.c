@@ -71,7 +71,12 @@ void kv_arena_close(struct kv_arena *a) {
 }
 
 size_t kv_arena_bytes(const struct kv_arena *a, uint32_t n_blocks) {
-    return range_bytes(a->block_bytes, n_blocks, a->unit);
+    size_t few = range_bytes(a->block_bytes, n_blocks, (size_t)sysconf(_SC_PAGESIZE));
+    return few < HUGE_PAGE ? few : range_bytes(a->block_bytes, n_blocks, a->unit); /* what is less than one takes no huge page */
+}
+
+uint64_t kv_arena_fit(const struct kv_arena *a, uint64_t bytes) {
+    return (bytes < HUGE_PAGE ? bytes : bytes / a->unit * a->unit) / a->block_bytes;
 }
 
 /* Pages that hold nothing but zeros stay untouched. */

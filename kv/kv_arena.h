@@ -21,7 +21,7 @@ struct kv_arena {
     uint32_t cap_blocks;    /* reserved; may be committed */
     size_t committed_bytes; /* with the spare blocks and the rounding up to whole huge pages */
     size_t reserved_bytes;  /* 0 where there is no reservation */
-    size_t unit;            /* commits are rounded up to it: a page, or 2 MiB in a reservation larger than that */
+    size_t unit;            /* commits are rounded up to it: a page, or, from 2 MiB on, 2 MiB in a reservation larger than that */
     enum kv_arena_way way;  /* the best that may be tried; tests ask for worse ones */
     uint64_t copied_bytes;  /* by growing, so far */
     uint32_t fail_in;       /* for tests: the fail_in-th commit from now is refused, */
@@ -34,6 +34,8 @@ void kv_arena_close(struct kv_arena *a);
 
 /* Bytes that n_blocks take when committed. */
 size_t kv_arena_bytes(const struct kv_arena *a, uint32_t n_blocks);
+/* The most blocks that take no more than so many bytes. */
+uint64_t kv_arena_fit(const struct kv_arena *a, uint64_t bytes);
 /* Commits blocks up to n_blocks (<= cap_blocks). 0, or -1 with everything as it was. New blocks read as zeros. */
 int kv_arena_commit(struct kv_arena *a, uint32_t n_blocks);
 /* The range to make accessible for one spare block, 0 bytes where it is. False: no block can be spare. */

@@ -117,7 +117,7 @@ struct kv_room kv_growth_room(const struct kv *c) {
 /* Blocks that fit into the room, beside those that are committed. */
 static uint64_t affordable(const struct kv *c, uint64_t room) {
     uint64_t bytes = c->arena.committed_bytes + (room < UINT64_MAX / 2 ? room : UINT64_MAX / 2);
-    return bytes / c->arena.unit * c->arena.unit / c->layout.block_bytes; /* commits are whole units */
+    return kv_arena_fit(&c->arena, bytes);
 }
 
 uint32_t kv_growth_reach(const struct kv *c) {

@@ -17,6 +17,27 @@
 
 /* ---- arena ---- */
 
+/* Whole huge pages, but for what is less than one. */
+static void a_small_part_of_a_large_arena_takes_no_huge_page(void **state) {
+    (void)state;
+    static const size_t bytes[] = {0, MIB / 2, MIB, 3 * MIB / 2, 2 * MIB, 4 * MIB, 4 * MIB, 4 * MIB, 4 * MIB, 6 * MIB};
+    struct kv_arena a;
+    assert_int_equal(kv_arena_open(&a, MIB / 2, 1000, KV_ARENA_RESERVE), 0);
+    for (uint32_t n = 1; n < 10; n++) {
+        assert_int_equal(kv_arena_bytes(&a, n), bytes[n]);
+        assert_int_equal(kv_arena_commit(&a, n), 0);
+        assert_int_equal(a.committed_bytes, bytes[n]);
+        a.base[n * (MIB / 2) - 1] = 1;
+    }
+    kv_arena_uncommit(&a, 3);
+    assert_int_equal(a.committed_bytes, 3 * MIB / 2);
+    assert_int_equal(a.base[3 * MIB / 2 - 1], 1);
+    assert_int_equal(kv_arena_fit(&a, 2 * MIB - 1), 3);
+    assert_int_equal(kv_arena_fit(&a, 2 * MIB), 4);
+    assert_int_equal(kv_arena_fit(&a, 4 * MIB - 1), 4);
+    kv_arena_close(&a);
+}
+
 static void an_arena_grows_without_moving_and_shrinks_to_zeros(void **state) {
     (void)state;
     for (int way = 0; way < 3; way++) {
@@ -543,6 +564,7 @@ static void grown_shrunk_and_grown_again_in_every_way_the_bytes_are_the_same(voi
 
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_small_part_of_a_large_arena_takes_no_huge_page),
         cmocka_unit_test(an_arena_grows_without_moving_and_shrinks_to_zeros),
         cmocka_unit_test(every_part_of_an_arena_stays_out_of_forks_and_dumps_and_is_accounted_for),
         cmocka_unit_test(a_larger_reservation_takes_the_contents_along),
