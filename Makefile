@@ -120,7 +120,7 @@ $(BUILD)/model/train/no_guide.o: $(BUILD)/model/train/no_guide.s
 $(BUILD)/guide-train: $(addprefix $(BUILD)/model/train/,main.o no_guide.o) $(TRAIN_OBJ) $(filter-out %/guide_data.o,$(LIB_OBJ))
 	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS)
 
-TRAIN_TESTS := $(filter $(BUILD)/tests/test_train_% $(BUILD)/tests/test_corpus,$(TESTS)) $(BUILD)/tests/bench_train
+TRAIN_TESTS := $(filter $(BUILD)/tests/test_train_% $(BUILD)/tests/test_corpus $(BUILD)/tests/test_corpus_% $(BUILD)/tests/test_guide_exam,$(TESTS)) $(BUILD)/tests/bench_train
 $(TRAIN_TESTS): $(BUILD)/tests/%: $(BUILD)/tests/%.o $(SUPPORT) $(BUILD)/libtrain.a $(BUILD)/libkvetch.a
 	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $(filter %.o,$^) $(BUILD)/libtrain.a $(BUILD)/libkvetch.a $(LIBS) -lcmocka
 

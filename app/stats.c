@@ -20,9 +20,10 @@ static void add_figure(struct buf *out, const char *label, uint64_t bytes) {
 }
 
 void stats_add(struct buf *out, const struct session_stats *st) {
-    buf_printf(out, "%-18s %u used, %u committed, %u spare, %u bound\n", "cells", st->kv.used, st->kv.committed, st->kv.spare, st->kv.bound);
-    buf_printf(out, "%-18s grown %u, shrunk %u; left the context: tokens %llu, turns %llu\n", "cache", st->kv.n_grow, st->kv.n_shrink,
-               (unsigned long long)st->kv.evicted_tokens, (unsigned long long)st->kv.evicted_turns);
+    buf_printf(out, "%-18s %u used, %u committed, %u spare, %u bound\n", "cells", st->kv.used, st->kv.committed,
+               st->kv.spare, st->kv.bound);
+    buf_printf(out, "%-18s grown %u, shrunk %u; left the context: tokens %llu, turns %llu\n", "cache", st->kv.n_grow,
+               st->kv.n_shrink, (unsigned long long)st->kv.evicted_tokens, (unsigned long long)st->kv.evicted_turns);
     buf_printf(out, "%-18s %s, %s\n", "growth, at bound", kv_grow_name(st->kv.grow), kv_evict_name(st->kv.evict));
     if (strcmp(st->kv.memory, "default") != 0) buf_printf(out, "%-18s %s\n", "memory plug-in", st->kv.memory);
     add_figure(out, "cache in use", st->kv.used_bytes);

@@ -1,6 +1,5 @@
 /* guide_score: puts the examination to a guide and prints what it got wrong, by area and in all; then how well it foresees the dialogues that
  * it never saw. guide_score [--model FILE]: without one, the model that is shipped. */
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -55,56 +54,15 @@ static int score_answers(const char *model, struct err *e) {
     return rc;
 }
 
-/* Ways for the dialogues to go through the cache. */
-static const struct pass {
-    const char *name;
-    bool joined;
-    uint32_t bound;
-    enum kv_evict evict;
-    enum kv_grow grow;
-} passes[] = {
-    {"each by itself, room there at once", false, 2048, KV_EVICT_STOP, KV_GROW_FIXED},
-    {"each by itself, room grown from 256", false, 2048, KV_EVICT_STOP, KV_GROW_DOUBLE},
-    {"one after the other, shift at 512", true, 512, KV_EVICT_SHIFT, KV_GROW_DOUBLE},
-    {"one after the other, slide at 512", true, 512, KV_EVICT_SLIDE, KV_GROW_DOUBLE},
-};
-
-/* Sums up over the dialogues, or takes all at once. */
-static int score_pass(struct guide *g, const struct pass *pass, struct err *e) {
-    struct session_options o = g->options;
-    struct session *s;
-    double nats = 0;
-    size_t all = 0, grown = 0, left = 0;
-    o.bound = pass->bound, o.evict = pass->evict, o.grow = pass->grow;
-    int rc = 0;
-    for (size_t i = pass->joined ? SIZE_MAX : 0;; i++) {
-        struct rendered text;
-        bool *its;
-        struct session_stats st;
-        double perplexity;
-        size_t n;
-        if ((rc = guide_render_dialogue(g, GUIDE_DIALOGUES, i, &text, &its, e)) || !text.n) break;
-        rc = session_open(&s, g->model, &o, e);
-        if (!rc) rc = session_bench_perplexity(s, &text, its, &perplexity, &n, e);
-        if (!rc) {
-            session_get_stats(s, &st);
-            nats += log(perplexity) * (double)n;
-            all += n, grown += st.kv.n_grow, left += st.kv.evicted_tokens;
-        }
-        session_close(s);
-        rendered_free(&text);
-        free(its);
-        if (rc || i == SIZE_MAX) break;
-    }
-    if (!rc && all)
-        printf("dialogues, %s: perplexity %.4f of %zu tokens, %zu growths, %zu tokens left\n", pass->name, exp(nats / (double)all), all, grown, left);
-    return rc;
-}
-
 static int score_dialogues(const char *model, struct err *e) {
     struct guide g;
     int rc = guide_open(&g, model, 0, 0, e);
-    for (size_t i = 0; i < sizeof passes / sizeof *passes && !rc; i++) rc = score_pass(&g, &passes[i], e);
+    for (size_t i = 0; i < GUIDE_PASSES && !rc; i++) {
+        const char *name = guide_passes[i].name;
+        struct guide_foresight f;
+        rc = guide_foresee(&g, &guide_passes[i], &f, e);
+        if (!rc) printf("dialogues, %s: perplexity %.4f of %zu tokens, %zu growths, %zu tokens left\n", name, f.perplexity, f.n, f.n_grown, f.n_left);
+    }
     guide_close(&g);
     return rc;
 }

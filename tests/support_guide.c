@@ -2,6 +2,7 @@
 #include "tests/support_guide.h"
 
 #include <ctype.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -291,7 +292,9 @@ static int say_dialogue(struct guide *g, char *text, const char *path, size_t nt
     return rc;
 }
 
-int guide_render_dialogue(struct guide *g, const char *path, size_t nth, struct rendered *out, bool **its, struct err *e) {
+/* The nth dialogue of a file, or all of them as one long conversation (SIZE_MAX), under the persona's system prompt, and which of its
+ * tokens are the guide's. Where there are not so many out->n is 0. The caller frees with rendered_free and free. */
+static int render_dialogue(struct guide *g, const char *path, size_t nth, struct rendered *out, bool **its, struct err *e) {
     struct buf file = {0};
     *out = (struct rendered){0};
     *its = NULL;
@@ -306,5 +309,49 @@ int guide_render_dialogue(struct guide *g, const char *path, size_t nth, struct 
         if (rc) rendered_free(out);
     }
     buf_free(&file);
+    return rc;
+}
+
+const struct guide_pass guide_passes[GUIDE_PASSES] = {
+    {"each by itself, room there at once", false, 2048, KV_EVICT_STOP, KV_GROW_FIXED},
+    {"each by itself, room grown from 256", false, 2048, KV_EVICT_STOP, KV_GROW_DOUBLE},
+    {"one after the other, shift at 512", true, 512, KV_EVICT_SHIFT, KV_GROW_DOUBLE},
+    {"one after the other, slide at 512", true, 512, KV_EVICT_SLIDE, KV_GROW_DOUBLE},
+};
+
+/* Adds one dialogue, *there, to out, whose perplexity is a sum of nats until all are added. */
+static int foresee_one(struct guide *g, const struct session_options *o, size_t nth, struct guide_foresight *out, bool *there, struct err *e) {
+    struct rendered text;
+    struct session *s = NULL;
+    struct session_stats st;
+    bool *its;
+    double perplexity;
+    size_t n;
+    int rc = render_dialogue(g, GUIDE_DIALOGUES, nth, &text, &its, e);
+    *there = !rc && text.n;
+    if (!*there) return rc;
+    rc = session_open(&s, g->model, o, e);
+    if (!rc) rc = session_bench_perplexity(s, &text, its, &perplexity, &n, e);
+    if (!rc) {
+        session_get_stats(s, &st);
+        out->perplexity += log(perplexity) * (double)n;
+        out->n += n, out->n_grown += st.kv.n_grow, out->n_left += st.kv.evicted_tokens;
+    }
+    session_close(s);
+    rendered_free(&text);
+    free(its);
+    return rc;
+}
+
+int guide_foresee(struct guide *g, const struct guide_pass *pass, struct guide_foresight *out, struct err *e) {
+    struct session_options o = g->options;
+    bool there = true;
+    int rc = 0;
+    *out = (struct guide_foresight){0};
+    o.bound = pass->bound, o.evict = pass->evict, o.grow = pass->grow;
+    if (pass->joined) rc = foresee_one(g, &o, SIZE_MAX, out, &there, e);
+    else
+        for (size_t i = 0; there && !rc; i++) rc = foresee_one(g, &o, i, out, &there, e);
+    if (out->n) out->perplexity = exp(out->perplexity / (double)out->n);
     return rc;
 }

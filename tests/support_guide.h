@@ -78,8 +78,22 @@ typedef void guide_fn(void *ctx, const struct guide_answer *a);
 int guide_examine(const char *path, const struct guide_questions *all, const struct guide_way *way, size_t step, guide_fn *fn, void *ctx, uint64_t *evicted,
                   struct err *e);
 
-/* The nth dialogue of a file, or all of them as one long conversation (SIZE_MAX), under the persona's system prompt, and which of its
- * tokens are the guide's. Where there are not so many out->n is 0. The caller frees with rendered_free and free. */
-int guide_render_dialogue(struct guide *g, const char *path, size_t nth, struct rendered *out, bool **its, struct err *e);
+/* A way for the dialogues that are kept apart to go through the cache. */
+struct guide_pass {
+    const char *name;
+    bool joined;          /* all of them as one long conversation */
+    uint32_t bound;
+    enum kv_evict evict;
+    enum kv_grow grow;
+};
+#define GUIDE_PASSES 4
+extern const struct guide_pass guide_passes[GUIDE_PASSES]; /* room there at once, grown, shifted, slid */
+
+struct guide_foresight {
+    double perplexity;    /* of the guide's own tokens */
+    size_t n, n_grown, n_left; /* tokens; growths; tokens that left the context */
+};
+/* How well it foresees them. */
+int guide_foresee(struct guide *g, const struct guide_pass *pass, struct guide_foresight *out, struct err *e);
 
 #endif

@@ -27,7 +27,7 @@ static const char *take_word(const char *s, char word[MAX_WORD]) {
     return s + n;
 }
 
-static void take_slash(const char *word, wording_fn *fn, void *ctx) {
+static void take_slash(const char *word, const char *value, wording_fn *fn, void *ctx) {
     static const char *const folder[] = {"etc", "tmp", "home", "usr", "dev", "var"};
     char name[MAX_WORD] = "/";
     size_t n = strspn(word + 1, "abcdefghijklmnopqrstuvwxyz_-?");
@@ -35,16 +35,16 @@ static void take_slash(const char *word, wording_fn *fn, void *ctx) {
     for (size_t i = 0; i < sizeof folder / sizeof *folder; i++)
         if (strlen(folder[i]) == n && !strncmp(word + 1, folder[i], n)) return;
     snprintf(name + 1, sizeof name - 1, "%.*s", (int)n, word + 1);
-    fn(ctx, WORDING_SLASH, name);
+    fn(ctx, WORDING_SLASH, name, value);
 }
 
-static void take_flag(const char *word, wording_fn *fn, void *ctx) {
+static void take_flag(const char *word, const char *value, wording_fn *fn, void *ctx) {
     char name[MAX_WORD];
     size_t dashes = strspn(word, "-"), n = dashes;
     if (dashes > 2 || !isalpha((unsigned char)word[dashes])) return;
     while (is_alnum(word[n]) || word[n] == '-' || word[n] == '_') n++;
     snprintf(name, sizeof name, "%.*s", (int)n, word);
-    fn(ctx, WORDING_FLAG, name);
+    fn(ctx, WORDING_FLAG, name, word[n] == '=' ? word + n + 1 : value);
 }
 
 static const struct {
@@ -110,20 +110,20 @@ static void take_key(const char *word, const char *next, wording_fn *fn, void *c
     const char *rest = word;
     int bits = take_modifiers(&rest);
     if (bits && (bits != SHIFT || find_key(rest))) {
-        fn(ctx, WORDING_KEY, word);
+        fn(ctx, WORDING_KEY, word, "");
         return;
     }
     for (size_t i = 0; i < sizeof alone / sizeof *alone; i++)
-        if (!strcasecmp(word, alone[i])) fn(ctx, WORDING_KEY, word);
-    if (find_key(word) && !strncasecmp(next, "arrow", 5)) fn(ctx, WORDING_KEY, word);
-    if (tolower((unsigned char)word[0]) == 'f' && find_key(word)) fn(ctx, WORDING_KEY, word);
+        if (!strcasecmp(word, alone[i])) fn(ctx, WORDING_KEY, word, "");
+    if (find_key(word) && !strncasecmp(next, "arrow", 5)) fn(ctx, WORDING_KEY, word, "");
+    if (tolower((unsigned char)word[0]) == 'f' && find_key(word)) fn(ctx, WORDING_KEY, word, "");
     snprintf(pair, sizeof pair, "%s-%s", word, next);
     rest = pair;
     bits = take_modifiers(&rest);
-    if (bits && bits != SHIFT && strlen(rest) == 1 && is_alnum(*rest) && *rest != 'i') fn(ctx, WORDING_KEY, pair); /* "ctrl-... i" goes on as a sentence */
+    if (bits && bits != SHIFT && strlen(rest) == 1 && is_alnum(*rest) && *rest != 'i') fn(ctx, WORDING_KEY, pair, ""); /* "ctrl-... i" goes on as a sentence */
     if (!strcasecmp(word, "page") && (!strcasecmp(next, "up") || !strcasecmp(next, "down"))) {
         snprintf(pair, sizeof pair, "page%s", next);
-        fn(ctx, WORDING_KEY, pair);
+        fn(ctx, WORDING_KEY, pair, "");
     }
 }
 
@@ -137,7 +137,7 @@ static bool is_type(const char *word) {
 static void take_setting(const char *word, const char *before, const char *next, wording_fn *fn, void *ctx) {
     static const char *const section[] = {"context.", "sampling.", "models."};
     if (!strcmp(before, "/set") && (isdigit((unsigned char)next[0]) || next[0] == '"')) {
-        fn(ctx, WORDING_SETTING, word);
+        fn(ctx, WORDING_SETTING, word, next);
         return;
     }
     size_t n = strspn(word, "abcdefghijklmnopqrstuvwxyz0123456789_.");
@@ -146,19 +146,27 @@ static void take_setting(const char *word, const char *before, const char *next,
     for (size_t i = 0; i < sizeof section / sizeof *section; i++) is_key |= !strncmp(word, section[i], strlen(section[i]));
     char key[MAX_WORD];
     snprintf(key, sizeof key, "%.*s", (int)n, word);
-    if (is_key && isalpha((unsigned char)word[0])) fn(ctx, WORDING_SETTING, key);
+    if (is_key && isalpha((unsigned char)word[0])) fn(ctx, WORDING_SETTING, key, next);
+}
+
+/* What stands behind the program's name in a sentence; not a file or a text in quotes. */
+static void take_call(const char *raw, const char *word, const char *before, wording_fn *fn, void *ctx) {
+    size_t n = strspn(word, "abcdefghijklmnopqrstuvwxyz");
+    if (n && !word[n] && *raw == *word && !strcmp(before, "kvetch")) fn(ctx, WORDING_CALL, word, "");
 }
 
 void wording_mentions(const char *text, wording_fn *fn, void *ctx) {
     char before[MAX_WORD] = "", word[MAX_WORD], next[MAX_WORD];
-    const char *at = take_word(text, word);
+    const char *raw = text, *at = take_word(text, word);
     while (*word || *at) {
-        const char *after = take_word(at, next);
-        if (word[0] == '/') take_slash(word, fn, ctx);
-        else if (word[0] == '-') take_flag(word, fn, ctx);
-        else if (*word) take_key(word, next, fn, ctx), take_setting(word, before, next, fn, ctx);
-        memcpy(before, word, sizeof before);
+        bool ends = at > text && strchr(".,;:!)", at[-1]);
+        const char *after = take_word(at, next), *value = ends && at[-1] != ':' ? "" : next;
+        if (word[0] == '/') take_slash(word, value, fn, ctx);
+        else if (word[0] == '-') take_flag(word, value, fn, ctx);
+        else if (*word) take_key(word, next, fn, ctx), take_setting(word, before, value, fn, ctx), take_call(raw, word, before, fn, ctx);
+        snprintf(before, sizeof before, "%s", ends ? "" : word);
         memcpy(word, next, sizeof word);
+        raw = at + strspn(at, " \t\n");
         at = after;
     }
 }
@@ -190,6 +198,7 @@ static void add_words(const char *text, struct buf *out) {
 /* The length of the words of phrase at s, when they stand there to a word's end; else 0. */
 static size_t match_words(const char *s, const char *phrase) {
     struct buf words = {0};
+    if (is_alnum(*phrase) && tolower((unsigned char)*phrase) != *s) return 0; /* most of them */
     add_words(phrase, &words);
     size_t n = words.len;
     bool same = n && !strncmp(s, buf_text(&words), n) && (s[n] == ' ' || !s[n]);

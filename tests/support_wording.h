@@ -13,8 +13,10 @@ enum wording_kind {
     WORDING_FLAG,    /* "-c", "--ctx-size"; "--" and numbers are none */
     WORDING_KEY,     /* "Ctrl-C", "ctrl c", "PgUp", "F1" */
     WORDING_SETTING, /* "sampling.temp", "top_k", what "/set" gives a value */
+    WORDING_CALL,    /* "list" of "kvetch list": what stands behind the program's name */
 };
-typedef void wording_fn(void *ctx, enum wording_kind kind, const char *word);
+/* value: the word behind it in the same sentence, also behind "=" or ":"; "" none. */
+typedef void wording_fn(void *ctx, enum wording_kind kind, const char *word, const char *value);
 void wording_mentions(const char *text, wording_fn *fn, void *ctx);
 
 /* What a terminal sends for a key of that name: the number of bytes in raw; 0: there is no such key. */

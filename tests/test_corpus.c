@@ -11,13 +11,18 @@
 #include <strings.h>
 #include <readline/readline.h>
 
+#include "app/bench.h"
 #include "app/command.h"
+#include "app/report.h"
 #include "app/slash.h"
+#include "config/paths.h"
+#include "config/persona.h"
 #include "config/settings.h"
-#include "model/train/corpus.h"
+#include "tests/support_corpus.h"
 #include "tests/support_guide.h"
 #include "tests/support_wording.h"
 #include "ui/input.h"
+#include "ui/statusbar.h"
 
 #define FOLDER "model/guide"
 #define LEAST_FACTS 400
@@ -26,70 +31,75 @@
 
 static struct corpus corpus;
 
-/* ---- every text of the corpus -------------------------------------------------------------------------------- */
-
-enum whose { ASKED, ANSWERED };
-struct line {
-    const char *text;
-    enum whose whose;
-    const char *fact; /* id of the fact that it belongs to, or that answers it; "" none */
-    struct corpus_place place;
-};
-typedef void line_fn(void *ctx, const struct line *l);
-
-static void each_of(const struct corpus_list *list, const struct corpus_fact *f, enum whose whose, line_fn *fn, void *ctx) {
-    for (size_t i = 0; i < list->n; i++) fn(ctx, &(struct line){list->text[i], whose, f->id, f->place});
-}
-
-static void each_line(line_fn *fn, void *ctx) {
-    for (size_t i = 0; i < corpus.n_facts; i++) {
-        const struct corpus_fact *f = &corpus.fact[i];
-        each_of(&f->ask, f, ASKED, fn, ctx);
-        each_of(&f->follow, f, ASKED, fn, ctx);
-        each_of(&f->answer, f, ANSWERED, fn, ctx);
-    }
-    for (size_t i = 0; i < corpus.n_dialogues; i++) {
-        for (size_t k = 0; k < corpus.dialogue[i].n_turns; k++) {
-            const struct corpus_turn *t = &corpus.dialogue[i].turn[k];
-            const char *fact = t->fact_id ? t->fact_id : "";
-            fn(ctx, &(struct line){t->user, ASKED, fact, t->place});
-            if (t->reply) fn(ctx, &(struct line){t->reply, ANSWERED, fact, t->place});
-        }
-    }
-}
-
 /* ---- apart from the examination ------------------------------------------------------------------------------ */
 
+/* What is kept apart: the questions of the examination, and what users say in its dialogues. */
 struct apart {
-    char **question; /* in normal form */
-    const struct guide_questions *all;
-    size_t n_found;
+    struct {
+        char *normal; /* the text in normal form */
+        const char *file;
+        int line;
+    } *text;
+    size_t n, n_found;
 };
 
-static void compare_line(void *ctx, const struct line *l) {
+static void keep_apart(struct apart *a, const char *text, const char *file, int line) {
+    a->text = realloc(a->text, (a->n + 1) * sizeof *a->text);
+    assert_non_null(a->text);
+    a->text[a->n].normal = wording_normal(text, corpus.group, corpus.n_groups);
+    a->text[a->n].file = file;
+    a->text[a->n++].line = line;
+}
+
+static void keep_questions_apart(struct apart *a) {
+    struct guide_questions all;
+    struct err e = {0};
+    if (guide_questions_read(&all, GUIDE_QUESTIONS, &e)) fail_msg("%s", e.text);
+    for (size_t i = 0; i < all.n; i++) keep_apart(a, all.q[i].text, GUIDE_QUESTIONS, all.q[i].line);
+    guide_questions_free(&all);
+}
+
+static size_t count_words(const char *s) {
+    size_t n = 0;
+    for (s += strspn(s, " "); *s; s += strspn(s, " "), n++) s += strcspn(s, " ");
+    return n;
+}
+
+/* What is short anybody says: "thanks", "what else is there". */
+static void keep_dialogues_apart(struct apart *a) {
+    struct buf text = {0};
+    struct err e = {0};
+    int number = 1;
+    if (paths_read(GUIDE_DIALOGUES, 1 << 20, &text, &e)) fail_msg("%s", e.text);
+    for (char *line = text.data, *end; (end = strchr(line, '\n')); line = end + 1, number++) {
+        *end = 0;
+        if (!strncmp(line, "u: ", 3) && count_words(line + 3) >= 5) keep_apart(a, line + 3, GUIDE_DIALOGUES, number);
+    }
+    buf_free(&text);
+}
+
+static void compare_text(void *ctx, const struct corpus_text *t) {
     struct apart *a = ctx;
-    if (l->whose != ASKED) return;
-    char *normal = wording_normal(l->text, corpus.group, corpus.n_groups);
-    for (size_t i = 0; i < a->all->n; i++) {
-        if (strcmp(normal, a->question[i]) != 0) continue;
-        print_message("%s:%d: %s: \"%s\" is question %d of the examination\n", l->place.file, l->place.line, l->fact, l->text, a->all->q[i].line);
+    if (t->whose != ASKED) return;
+    char *normal = wording_normal(t->text, corpus.group, corpus.n_groups);
+    for (size_t i = 0; i < a->n; i++) {
+        if (strcmp(normal, a->text[i].normal) != 0) continue;
+        print_message("%s:%d: %s: \"%s\" is kept apart in %s:%d\n", t->place.file, t->place.line, t->fact, t->text, a->text[i].file, a->text[i].line);
         a->n_found++;
     }
     free(normal);
 }
 
-static void no_wording_is_a_question_of_the_examination(void **state) {
+static void no_wording_is_a_question_of_the_examination_or_of_its_dialogues(void **state) {
     (void)state;
-    struct guide_questions all;
-    struct err e = {0};
-    if (guide_questions_read(&all, GUIDE_QUESTIONS, &e)) fail_msg("%s", e.text);
-    assert_true(all.n >= 150);
-    struct apart a = {.all = &all, .question = calloc(all.n, sizeof *a.question)};
-    for (size_t i = 0; i < all.n; i++) a.question[i] = wording_normal(all.q[i].text, corpus.group, corpus.n_groups);
-    each_line(compare_line, &a);
-    for (size_t i = 0; i < all.n; i++) free(a.question[i]);
-    free(a.question);
-    guide_questions_free(&all);
+    struct apart a = {0};
+    keep_questions_apart(&a);
+    assert_true(a.n >= 150);
+    keep_dialogues_apart(&a);
+    assert_true(a.n >= 250);
+    corpus_each_text(&corpus, compare_text, &a);
+    for (size_t i = 0; i < a.n; i++) free(a.text[i].normal);
+    free(a.text);
     assert_int_equal(a.n_found, 0);
 }
 
@@ -101,7 +111,7 @@ struct spoken {
     struct corpus_list slash, flag; /* without repetition; owned */
     rl_command_func_t *key[64];
     size_t n_keys, n_wrong;
-    const struct line *line; /* the one that is being read */
+    const struct corpus_text *line; /* the one that is being read */
 };
 
 static void note(struct corpus_list *list, const char *word) {
@@ -159,7 +169,7 @@ static bool setting_exists(const char *word) {
 }
 
 static void complain(struct spoken *s, const char *kind, const char *word) {
-    const struct line *l = s->line;
+    const struct corpus_text *l = s->line;
     print_message("%s:%d: %s: there is no %s %s: \"%s\"\n", l->place.file, l->place.line, l->fact, kind, word, l->text);
     s->n_wrong++;
 }
@@ -179,19 +189,56 @@ static void hear_key(struct spoken *s, const char *word) {
     s->key[s->n_keys++] = f;
 }
 
-static void hear(void *ctx, enum wording_kind kind, const char *word) {
+static bool is_word_of(const char *list, const char *word, size_t n) {
+    for (const char *at = list; at && *at; at += strspn(at, " ")) {
+        size_t len = strcspn(at, " ");
+        if (strcspn(at, " :") == n && !strncmp(at, word, n)) return true;
+        at += len;
+    }
+    return false;
+}
+
+/* A word that goes on with the sentence, and is no name of anything: a verb of the third person among others. */
+static bool is_prose(const char *word) {
+    static const char ordinary[] = "again and apart before can cannot do ended in may move never no only or program say under without wrote you";
+    size_t n = strlen(word);
+    return word[n - 1] == 's' || is_word_of(ordinary, word, n);
+}
+
+static void hear_value(struct spoken *s, const struct setting *d, const char *value) {
+    if (!d || !islower((unsigned char)*value) || is_prose(value)) return;
+    if (d->type != SETTING_CHOICE && d->type != SETTING_FORM && d->type != SETTING_OPTIONAL) return;
+    if (!is_word_of(d->choices, value, strcspn(value, ":"))) complain(s, d->key ? d->key : d->flags, value);
+}
+
+static void hear_test(struct spoken *s, const char *name) {
+    if (!islower((unsigned char)*name) || is_prose(name)) return;
+    for (size_t i = 0; bench_tests[i].name; i++)
+        if (!strcmp(bench_tests[i].name, name)) return;
+    complain(s, "test of kvetch bench", name);
+}
+
+static void hear(void *ctx, enum wording_kind kind, const char *word, const char *value) {
     struct spoken *s = ctx;
+    bool is_answer = s->line->whose == ANSWERED; /* users' words are their own */
     switch (kind) {
     case WORDING_SLASH:
         if (each_slash(s, is_same, (char *)(uintptr_t)word)) note(&s->slash, word);
         else complain(s, "command", word);
+        if (is_answer) hear_value(s, setting_find_name(word + 1), value);
         break;
     case WORDING_FLAG:
         if (flag_exists(word)) note(&s->flag, word);
         else complain(s, "flag", word);
+        if (is_answer) hear_value(s, setting_find_flag(word), value);
+        if (is_answer && !strcmp(word, "--test")) hear_test(s, value);
         break;
     case WORDING_SETTING:
-        if (s->line->whose == ANSWERED && !setting_exists(word)) complain(s, "setting", word); /* users' words are their own */
+        if (is_answer && !setting_exists(word)) complain(s, "setting", word);
+        if (is_answer) hear_value(s, setting_find_name(word), value);
+        break;
+    case WORDING_CALL:
+        if (is_answer && !command_find(word) && !is_prose(word)) complain(s, "subcommand", word);
         break;
     case WORDING_KEY: hear_key(s, word); break;
     }
@@ -203,7 +250,7 @@ static bool is_about_nothing(const char *id) {
     return !strncmp(id, "refuse-", 7) || strstr(id, "-no-") || strstr(id, "unknown") || (n > 4 && !strcmp(id + n - 4, "-not"));
 }
 
-static void hear_line(void *ctx, const struct line *l) {
+static void hear_line(void *ctx, const struct corpus_text *l) {
     struct spoken *s = ctx;
     if (l->whose == ASKED && is_about_nothing(l->fact)) return;
     s->line = l;
@@ -214,7 +261,7 @@ static struct spoken spoken; /* by the whole corpus */
 
 static void it_names_no_command_flag_key_or_setting_that_does_not_exist(void **state) {
     (void)state;
-    each_line(hear_line, &spoken);
+    corpus_each_text(&corpus, hear_line, &spoken);
     assert_int_equal(spoken.n_wrong, 0);
 }
 
@@ -241,7 +288,7 @@ struct wanted {
     bool found;
 };
 
-static void look_for(void *ctx, const struct line *l) {
+static void look_for(void *ctx, const struct corpus_text *l) {
     struct wanted *w = ctx;
     bool here = !w->id;
     for (size_t i = 0; w->id && w->id[i]; i++) here |= !strncmp(l->fact, w->id[i], strlen(w->id[i]));
@@ -250,7 +297,7 @@ static void look_for(void *ctx, const struct line *l) {
 
 static bool is_said(const char *text, const char *section, const char *const *id) {
     struct wanted w = {.text = text, .section = section, .id = id};
-    each_line(look_for, &w);
+    corpus_each_text(&corpus, look_for, &w);
     return w.found;
 }
 
@@ -301,6 +348,89 @@ static void miss_keys(void) {
     free(name);
 }
 
+/* One of the names that a setting may have, said beside its key or a flag of it. */
+static void miss_choice(const struct setting *d, const char *choice) {
+    char flag[32];
+    const char *last = d->key ? strrchr(d->key, '.') : NULL;
+    bool said = d->key && is_said(choice, last ? last + 1 : d->key, NULL);
+    for (const char *at = d->flags; *at && !said; at += strspn(at, " ")) {
+        size_t n = strcspn(at, " ");
+        snprintf(flag, sizeof flag, "%.*s", (int)n, at);
+        said = is_said(choice, flag, NULL);
+        at += n;
+    }
+    if (!said) miss(d->key ? d->key : d->flags, choice);
+}
+
+static void miss_choices(void) {
+    for (int id = 0; id < SETTING_COUNT; id++) {
+        const struct setting *d = setting_get((enum setting_id)id);
+        if (d->type != SETTING_CHOICE && d->type != SETTING_FORM) continue;
+        char choice[32];
+        for (const char *at = d->choices; *at; at += strspn(at, " ")) {
+            size_t n = strcspn(at, " ");
+            snprintf(choice, sizeof choice, "%.*s", (int)strcspn(at, " :"), at);
+            if (islower((unsigned char)*choice)) miss_choice(d, choice);
+            at += n;
+        }
+    }
+}
+
+/* The words of the bar when everything is in it: "ctx", "kv", ... */
+static void miss_bar(void) {
+    struct statusbar_line line;
+    struct ui_status st = {.committed = 512, .bound = 1024, .cache_bytes = 1, .rss_bytes = 1, .room_bytes = 1, .not_saved = true};
+    static const char *const bar[] = {"bar-", NULL};
+    for (int state = UI_IDLE; state <= UI_SAVING; state++) {
+        st.state = (enum ui_state)state;
+        statusbar_format(&st, 200, 0, &line);
+        for (const char *at = line.text; *at; at += strcspn(at, " ")) {
+            char word[32];
+            at += strspn(at, " ");
+            size_t n = strspn(at, "abcdefghijklmnopqrstuvwxyz");
+            snprintf(word, sizeof word, "%.*s", (int)n, at);
+            if (n > 1 && (at[n] == ' ' || !at[n]) && strcmp(word, "of") != 0 && !is_said(word, NULL, bar)) miss("word of the status bar", word);
+        }
+    }
+}
+
+/* What scripts read: events, why a reply ended, exit statuses. */
+static void miss_outcomes(void) {
+    for (int kind = KV_EVENT_GROW; kind <= KV_EVENT_MEMORY; kind++) {
+        struct buf text = {0};
+        struct json *j = report_cache(&(struct kv_event){.kind = (enum kv_event_kind)kind, .reason = ""});
+        assert_int_equal(json_print(j, false, &text), 0);
+        char *name = strstr(buf_text(&text), "\"event\":\"");
+        assert_non_null(name);
+        name += strlen("\"event\":\"");
+        name[strcspn(name, "\"")] = 0;
+        if (!is_said(name, "--jsonl", NULL)) miss("event", name);
+        buf_free(&text);
+        json_free(j);
+    }
+    for (int f = FINISH_STOP; f <= FINISH_ERROR; f++)
+        if (!is_said(finish_name((enum finish_reason)f), "finish_reason", NULL)) miss("finish_reason", finish_name((enum finish_reason)f));
+    for (int code = ERR_CLOSED; code <= 0; code++) {
+        char status[8];
+        snprintf(status, sizeof status, "%d", err_status(code));
+        if (!is_said(status, "exit status", NULL)) miss("exit status", status);
+    }
+}
+
+static void miss_personas(void) {
+    struct persona_entry *list;
+    size_t n;
+    assert_int_equal(persona_list(&list, &n, NULL), 0);
+    for (size_t i = 0; i < n; i++)
+        if (!is_said(list[i].id, "persona", NULL)) miss("persona", list[i].id);
+    persona_list_free(list, n);
+}
+
+static void miss_bench(void) {
+    for (size_t i = 0; bench_tests[i].name; i++)
+        if (!is_said(bench_tests[i].name, "--test", NULL)) miss("test of kvetch bench", bench_tests[i].name);
+}
+
 static void it_leaves_out_no_command_flag_key_or_setting(void **state) {
     (void)state;
     static const char *const own[] = {"name", "extends", "examples"}, *const personas[] = {"persona-", NULL};
@@ -311,6 +441,17 @@ static void it_leaves_out_no_command_flag_key_or_setting(void **state) {
     miss_keys();
     for (size_t i = 0; i < sizeof own / sizeof *own; i++)
         if (!is_said(own[i], NULL, personas)) miss("key of personas", own[i]);
+    assert_int_equal(n_missing, 0);
+}
+
+static void it_leaves_out_no_value_field_event_status_persona_or_test(void **state) {
+    (void)state;
+    n_missing = 0;
+    miss_choices();
+    miss_bar();
+    miss_outcomes();
+    miss_personas();
+    miss_bench();
     assert_int_equal(n_missing, 0);
 }
 
@@ -351,9 +492,10 @@ static int close_corpus(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(no_wording_is_a_question_of_the_examination),
+        cmocka_unit_test(no_wording_is_a_question_of_the_examination_or_of_its_dialogues),
         cmocka_unit_test(it_names_no_command_flag_key_or_setting_that_does_not_exist),
         cmocka_unit_test(it_leaves_out_no_command_flag_key_or_setting),
+        cmocka_unit_test(it_leaves_out_no_value_field_event_status_persona_or_test),
         cmocka_unit_test(there_is_as_much_of_it_as_the_guide_needs),
     };
     return cmocka_run_group_tests(tests, open_corpus, close_corpus);
