@@ -167,7 +167,7 @@ format: ## lay out the sources by .clang-format
 	clang-format -i $(SRC) $(wildcard */*.h tests/*.c)
 
 # The processor alone is to decide the kernels, and with them the bits.
-guide: $(BUILD)/guide-train $(BUILD)/model/checksum/checksum ## train the guide anew: model/guide/guide.gguf (50 minutes on two cores)
+guide: $(BUILD)/guide-train $(BUILD)/model/checksum/checksum ## train the guide anew: model/guide/guide.gguf (56 minutes on two cores)
 	env -u OPENBLAS_CORETYPE -u OPENBLAS_L2_SIZE $(BUILD)/guide-train --out model/guide/guide.gguf --checkpoint $(BUILD)/guide.checkpoint $(ARGS)
 	$(BUILD)/model/checksum/checksum model/guide/guide.gguf > model/guide/guide.gguf.xxh
 

@@ -459,11 +459,14 @@ static void it_leaves_out_no_value_field_event_status_persona_or_test(void **sta
 
 static void there_is_as_much_of_it_as_the_guide_needs(void **state) {
     (void)state;
-    size_t wordings = 0, turns = 0;
-    for (size_t i = 0; i < corpus.n_facts; i++) wordings += corpus.fact[i].ask.n + corpus.fact[i].follow.n;
+    size_t wordings = 0, turns = 0, next = 0;
+    for (size_t i = 0; i < corpus.n_facts; i++) {
+        wordings += corpus.fact[i].ask.n + corpus.fact[i].follow.n;
+        next += corpus.fact[i].n_next;
+    }
     for (size_t i = 0; i < corpus.n_dialogues; i++) turns += corpus.dialogue[i].n_turns;
-    print_message("%zu facts, %.1f wordings each, %zu dialogues of %.1f exchanges\n", corpus.n_facts, (double)wordings / (double)(corpus.n_facts + !corpus.n_facts),
-                  corpus.n_dialogues, (double)turns / (double)(corpus.n_dialogues + !corpus.n_dialogues));
+    print_message("%zu facts, %.1f wordings each, %zu that lean on an answer, %zu dialogues of %.1f exchanges\n", corpus.n_facts, (double)wordings / (double)(corpus.n_facts + !corpus.n_facts),
+                  next, corpus.n_dialogues, (double)turns / (double)(corpus.n_dialogues + !corpus.n_dialogues));
     assert_true(wordings >= corpus.n_facts * LEAST_WORDINGS);
     assert_true(corpus.n_dialogues >= LEAST_DIALOGUES);
 }

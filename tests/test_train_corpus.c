@@ -35,7 +35,7 @@ static void put(const char *name, const char *text) {
     fclose(f);
 }
 
-static const char TEA[] = "# drinks\n## topic: hot drinks\nfact: tea-pot\nq: how do i make tea\nq:  tea   \nf: and how long\na: Boil water first.\n\n"
+static const char TEA[] = "# drinks\n## topic: hot drinks\nfact: tea-pot\nq: how do i make tea\nq:  tea   \nf: and how long\nn: @tea-cup   and then \na: Boil water first.\n\n"
                           "fact: tea-cup\nq: where do i drink it\na: From a cup.\na: From a mug.\n";
 
 static void facts_dialogues_and_synonyms_are_read(void **state) {
@@ -55,6 +55,9 @@ static void facts_dialogues_and_synonyms_are_read(void **state) {
     assert_int_equal(pot->ask.n, 2);
     assert_string_equal(pot->ask.text[1], "tea");
     assert_int_equal(pot->follow.n, 1);
+    assert_int_equal(pot->n_next, 1);
+    assert_string_equal(pot->next[0].text, "and then");
+    assert_ptr_equal(&c.fact[pot->next[0].fact], cup);
     assert_string_equal(pot->answer.text[0], "Boil water first.");
     assert_int_equal(pot->place.line, 3);
     assert_int_equal(cup->answer.n, 2);
@@ -84,9 +87,13 @@ static void what_is_wrong_is_named_with_file_and_line(void **state) {
         {"a.txt", "## topic: t\nfact:\n", "a.txt:2: expected an id of a-z, 0-9 and -, found nothing"},
         {"a.txt", "## topic: t\nfact: x\nq:\n", "a.txt:3: expected text after the colon"},
         {"a.txt", "## topic: t\n\nq: what\n", "a.txt:3: found a line that belongs to a fact, but none is open: what"},
-        {"a.txt", "## topics: t\n", "a.txt:1: expected a line that starts with ## topic:, fact:, q:, f:, a:, dialogue:, u:, k: or #, found ## topics: t"},
+        {"a.txt", "n: @x and\n", "a.txt:1: found a line that belongs to a fact, but none is open: @x and"},
+        {"a.txt", "## topic: t\nfact: x\nn: and\n", "a.txt:3: expected @fact-id and text after n:, found and"},
+        {"a.txt", "## topic: t\nfact: x\nn: @x\n", "a.txt:3: expected @fact-id and text after n:, found @x"},
+        {"a.txt", "## topic: t\nfact: x\nq: y\na: z\nn: @gone and\n", "a.txt:5: there is no fact gone"},
+        {"a.txt", "## topics: t\n", "a.txt:1: expected a line that starts with ## topic:, fact:, q:, f:, n:, a:, dialogue:, u:, k: or #, found ## topics: t"},
         {"a.txt", "## topic:\n", "a.txt:1: expected a topic's name after the colon"},
-        {"a.txt", "hello\n", "a.txt:1: expected a line that starts with ## topic:, fact:, q:, f:, a:, dialogue:, u:, k: or #, found hello"},
+        {"a.txt", "hello\n", "a.txt:1: expected a line that starts with ## topic:, fact:, q:, f:, n:, a:, dialogue:, u:, k: or #, found hello"},
         {"a.txt", "# caf\xc3\xa9\n", "a.txt:1: found a character that is not printable ASCII in: \xc3\xa9"},
         {"a.txt", "u: hi\n", "a.txt:1: found a line that belongs to a dialogue, but none is open: hi"},
         {"a.txt", "dialogue: d\nu: hi\nu: ho\n", "a.txt:3: expected k: after u:, found another u: ho"},

@@ -262,6 +262,12 @@ static void known_facts_come_equally_often_and_refusals_as_often_as_asked_for(vo
     close_kitchen(&k);
 }
 
+/* What is said last before p. */
+static const char *reply_before(const char *p) {
+    while (strncmp(p, "assistant\n", 10)) p--;
+    return p + 10;
+}
+
 static void a_follow_up_comes_right_after_another_fact_of_its_topic(void **state) {
     (void)state;
     static const struct { const char *ask, *before[2]; } rules[] = {
@@ -273,12 +279,37 @@ static void a_follow_up_comes_right_after_another_fact_of_its_topic(void **state
     for (size_t i = 0; i < sizeof rules / sizeof *rules; i++) {
         assert_true(count(text, rules[i].ask) > 20);
         for (const char *p = text; (p = strstr(p, rules[i].ask)); p++) {
-            const char *reply = p; /* the text of the reply before it */
-            while (strncmp(reply, "assistant\n", 10)) reply--;
-            reply += 10;
+            const char *reply = reply_before(p);
             assert_true(!strncmp(reply, rules[i].before[0], 10) || !strncmp(reply, rules[i].before[1], 10));
         }
     }
+    free(text);
+    close_kitchen(&k);
+}
+
+static void what_leans_on_an_answer_comes_right_after_it_and_nowhere_else(void **state) {
+    (void)state;
+    static const char next[] = "## topic: tea\nfact: tea-pot\nq: brew it\nn: @tea-cup where\nn: @tea-pot again please\na: Boil water first.\n\n"
+                               "fact: tea-cup\nq: drink it\nn: @tea-pot where\na: From a cup of clay.\n";
+    static const struct { const char *ask, *before, *reply; } rules[] = {
+        {"where<", "Boil", "From"}, {"where<", "From", "Boil"}, {"again please<", "Boil", "Boil"},
+    };
+    struct kitchen k = {0};
+    size_t n = 0;
+    open_kitchen(&k, next, NULL, plain());
+    char *text = show_rows(&k, BATCH_CHAIN, 200);
+    for (size_t i = 0; i < sizeof rules / sizeof *rules; i++) {
+        size_t found = 0;
+        for (const char *p = text; (p = strstr(p, rules[i].ask)); p++) {
+            if (strncmp(reply_before(p), rules[i].before, 4) != 0) continue;
+            assert_memory_equal(strstr(p, "assistant\n") + 10, rules[i].reply, 4);
+            found++;
+        }
+        assert_true(found > 20);
+        n += found;
+    }
+    assert_int_equal(n, count(text, "where<") + count(text, "again please<"));
+    assert_in_range(n * 100 / count(text, "<|im_start|>assistant"), 22, 33);
     free(text);
     close_kitchen(&k);
 }
@@ -463,6 +494,7 @@ int main(void) {
         cmocka_unit_test(a_row_depends_on_its_seed_and_index_alone),
         cmocka_unit_test(known_facts_come_equally_often_and_refusals_as_often_as_asked_for),
         cmocka_unit_test(a_follow_up_comes_right_after_another_fact_of_its_topic),
+        cmocka_unit_test(what_leans_on_an_answer_comes_right_after_it_and_nowhere_else),
         cmocka_unit_test(dialogues_come_whole_with_the_answers_of_facts),
         cmocka_unit_test(what_does_not_fit_is_left_out_and_the_rest_stays),
         cmocka_unit_test(held_wordings_are_asked_and_never_trained_on),

@@ -15,7 +15,8 @@ static const double LONG_ROW = 0.3;          /* rows that begin with a long conv
 static const double LONG_DIALOGUE = 0.45;    /* long conversations that hold written dialogues */
 static const double DIALOGUE_LATER = 0.4;    /* dialogues that follow other exchanges */
 static const double SHORT_DIALOGUE = 0.15;   /* short conversations that are the beginning of a dialogue */
-static const double FOLLOW = 0.3;            /* exchanges that go on with the same subject */
+static const double NEXT = 0.3;              /* exchanges whose question leans on the last answer, where that has such, */
+static const double FOLLOW = 0.25;           /* and of the others those that go on with the same subject */
 static const double TWICE = 0.1;             /* questions that are asked in two wordings, one after the other */
 static const double AS_WRITTEN = 0.5;        /* questions with capitals and marks at most to tell them from what is written */
 static const double SHORT_TURNS[] = {0.55, 0.25, 0.13, 0.07};
@@ -254,8 +255,16 @@ static void note_fork(struct making *g) {
     if (!g->trunk && n && g->n_forks < MOST_FORKS) g->fork[g->n_forks++] = (struct fork){n, g->last};
 }
 
+/* What is asked right after the last fact. */
+static int put_next(struct making *g) {
+    const struct corpus_next *n = &g->last->next[draw_below(&g->d, g->last->n_next)];
+    g->last = &g->b->c->fact[n->fact];
+    return put_exchange(g, n->text, draw_text(&g->d, &g->last->answer));
+}
+
 static int put_drawn(struct making *g) {
     note_fork(g);
+    if (g->last && g->last->n_next && draw_chance(&g->d, NEXT)) return put_next(g);
     const struct corpus_fact *f = draw_chance(&g->d, FOLLOW) ? draw_follow(g) : NULL;
     if (!f) return put_ask(g, draw_fact(g));
     g->last = f;

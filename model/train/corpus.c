@@ -47,6 +47,15 @@ static int add_text(struct corpus_list *l, const char *text, struct err *e) {
     return 0;
 }
 
+/* The text without blanks at its ends, cut in place. */
+static char *trim(char *text) {
+    text += strspn(text, " ");
+    size_t n = strlen(text);
+    while (n && text[n - 1] == ' ') n--;
+    text[n] = 0;
+    return text;
+}
+
 /* ---- blocks -------------------------------------------------------------------------------------------------- */
 
 static int end_block(struct reader *r) {
@@ -123,6 +132,20 @@ static int add_ask(struct reader *r, char *text) { return add_to_fact(r, offseto
 static int add_follow(struct reader *r, char *text) { return add_to_fact(r, offsetof(struct corpus_fact, follow), text); }
 static int add_answer(struct reader *r, char *text) { return add_to_fact(r, offsetof(struct corpus_fact, answer), text); }
 
+/* "@fact-id words". */
+static int add_next(struct reader *r, char *text) {
+    struct corpus_fact *f = r->fact;
+    if (!f) return refuse(r->e, r->at, "found a line that belongs to a fact, but none is open:", text);
+    size_t n = strcspn(text, " ");
+    if (*text != '@' || n < 2 || !text[n]) return refuse(r->e, r->at, "expected @fact-id and text after n:, found", text);
+    text[n] = 0;
+    struct corpus_next *moved = with_room(f->next, f->n_next, &f->cap_next, sizeof *moved);
+    if (!moved) return no_memory(r->e);
+    f->next = moved;
+    f->next[f->n_next++] = (struct corpus_next){.text = trim(text + n + 1), .fact_id = text + 1, .place = r->at};
+    return 0;
+}
+
 static bool is_open(const struct corpus_dialogue *d) {
     const struct corpus_turn *t = d->n_turns ? &d->turn[d->n_turns - 1] : NULL;
     return t && !t->reply && !t->fact_id;
@@ -158,18 +181,9 @@ static const struct form {
     const char *start;
     int (*take)(struct reader *r, char *rest);
 } forms[] = {
-    {"## topic:", open_topic}, {"fact:", open_fact}, {"q:", add_ask}, {"f:", add_follow}, {"a:", add_answer},
+    {"## topic:", open_topic}, {"fact:", open_fact}, {"q:", add_ask}, {"f:", add_follow}, {"n:", add_next}, {"a:", add_answer},
     {"dialogue:", open_dialogue}, {"u:", add_user}, {"k:", add_reply},
 };
-
-/* The text without blanks at its ends, cut in place. */
-static char *trim(char *text) {
-    text += strspn(text, " ");
-    size_t n = strlen(text);
-    while (n && text[n - 1] == ' ') n--;
-    text[n] = 0;
-    return text;
-}
 
 static int read_line(struct reader *r, char *line) {
     for (size_t i = 0; i < sizeof forms / sizeof *forms; i++) {
@@ -177,7 +191,7 @@ static int read_line(struct reader *r, char *line) {
         if (!strncmp(line, forms[i].start, n)) return forms[i].take(r, trim(line + n));
     }
     if (!*line || (line[0] == '#' && line[1] != '#')) return 0;
-    return refuse(r->e, r->at, "expected a line that starts with ## topic:, fact:, q:, f:, a:, dialogue:, u:, k: or #, found", line);
+    return refuse(r->e, r->at, "expected a line that starts with ## topic:, fact:, q:, f:, n:, a:, dialogue:, u:, k: or #, found", line);
 }
 
 /* A group of phrases: "one | another | a third". */
@@ -277,17 +291,32 @@ static int read_folder(struct corpus *c, uint64_t *hash, const char *folder, str
 
 /* ---- the corpus ---------------------------------------------------------------------------------------------- */
 
-static int resolve(struct corpus *c, struct err *e) {
-    for (size_t i = 0; i < c->n_dialogues; i++) {
-        for (size_t j = 0; j < c->dialogue[i].n_turns; j++) {
-            struct corpus_turn *t = &c->dialogue[i].turn[j];
-            if (!t->fact_id) continue;
-            const struct corpus_fact *f = corpus_find(c, t->fact_id);
-            if (!f) return refuse(e, t->place, "there is no fact", t->fact_id);
-            t->fact = (size_t)(f - c->fact);
-        }
-    }
+/* The index of the fact with that id. */
+static int resolve_id(const struct corpus *c, struct corpus_place at, const char *id, size_t *fact, struct err *e) {
+    const struct corpus_fact *f = corpus_find(c, id);
+    if (!f) return refuse(e, at, "there is no fact", id);
+    *fact = (size_t)(f - c->fact);
     return 0;
+}
+
+static int resolve_next(struct corpus *c, struct corpus_fact *f, struct err *e) {
+    int rc = 0;
+    for (struct corpus_next *n = f->next; n < f->next + f->n_next && !rc; n++) rc = resolve_id(c, n->place, n->fact_id, &n->fact, e);
+    return rc;
+}
+
+static int resolve_turns(struct corpus *c, struct corpus_dialogue *d, struct err *e) {
+    int rc = 0;
+    for (struct corpus_turn *t = d->turn; t < d->turn + d->n_turns && !rc; t++)
+        if (t->fact_id) rc = resolve_id(c, t->place, t->fact_id, &t->fact, e);
+    return rc;
+}
+
+static int resolve(struct corpus *c, struct err *e) {
+    int rc = 0;
+    for (size_t i = 0; i < c->n_facts && !rc; i++) rc = resolve_next(c, &c->fact[i], e);
+    for (size_t i = 0; i < c->n_dialogues && !rc; i++) rc = resolve_turns(c, &c->dialogue[i], e);
+    return rc;
 }
 
 int corpus_open(struct corpus *c, const char *folder, struct err *e) {
@@ -303,6 +332,7 @@ void corpus_close(struct corpus *c) {
         free(c->fact[i].ask.text);
         free(c->fact[i].follow.text);
         free(c->fact[i].answer.text);
+        free(c->fact[i].next);
     }
     for (size_t i = 0; i < c->n_dialogues; i++) free(c->dialogue[i].turn);
     for (size_t i = 0; i < c->n_groups; i++) free(c->group[i].text);

@@ -14,11 +14,19 @@ struct corpus_list { const char **text; size_t n, cap; };
 
 struct corpus_place { const char *file; int line; }; /* file: its name without the folder */
 
+/* What may be asked next: words that lean on what was answered, and the fact that answers them there. */
+struct corpus_next {
+    const char *text, *fact_id;
+    size_t fact;                /* index of struct corpus.fact */
+    struct corpus_place place;
+};
+
 struct corpus_fact {
     const char *id;
     size_t topic;               /* index of struct corpus.topics */
     struct corpus_list ask;     /* q: lines */
     struct corpus_list follow;  /* f: lines, asked right after a fact of the same topic */
+    struct corpus_next *next; size_t n_next, cap_next; /* n: lines, asked right after this one */
     struct corpus_list answer;  /* a: lines, any of which is right */
     struct corpus_place place;
 };

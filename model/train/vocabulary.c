@@ -19,6 +19,7 @@ static int add_corpus(struct bpe *b, const struct corpus *c, struct err *e) {
         rc = add_list(b, &f->ask, FACT, e);
         if (!rc) rc = add_list(b, &f->follow, FACT / 4, e);
         if (!rc) rc = add_list(b, &f->answer, FACT, e);
+        for (size_t j = 0; j < f->n_next && !rc; j++) rc = bpe_add(b, f->next[j].text, FACT / 16, e);
     }
     for (size_t i = 0; i < c->n_dialogues && !rc; i++) {
         for (size_t j = 0; j < c->dialogue[i].n_turns && !rc; j++) {
